@@ -1,0 +1,1 @@
+"""The service: everything that acts. Folders in, transcripts out."""

@@ -1,0 +1,89 @@
+"""Every error that the service raises on purpose, sorted by who can do something about it.
+
+    TranscribedError
+    ├── ConfigError            the operator: exit 78, one message, no traceback
+    │   └── AlreadyRunning     another daemon holds this state folder or this inbox
+    ├── RecordingError         the recording: the job fails for good, the reason in its row
+    │   ├── UnreadableRecording   no reader could make sense of the bytes
+    │   ├── EmptyRecording        a valid container with no audio in it
+    │   └── RecordingTooLarge     over a limit on duration, bytes, rate or channels
+    ├── TransientError         time: the job is tried again later, attempts counted
+    │   ├── DecodeFailed          the decode process died or missed its deadline
+    │   ├── EngineDied            the engine process died with this job in it
+    │   ├── EngineUnavailable     the engine cannot be started at present
+    │   └── OutputBlocked         the folder of the recording cannot be written
+    ├── SourceChanged          the recording is not the one that the job was made for
+    │   └── SourceVanished        it is gone
+    └── JobCancelled           a person cancelled the job
+
+Anything else is a bug: it is logged with its traceback, the job fails, the daemon lives.
+"""
+
+from __future__ import annotations
+
+
+class TranscribedError(Exception):
+    """Base of every error raised on purpose; the message is fit for a person to read."""
+
+
+class ConfigError(TranscribedError):
+    """Raised when the operator has to change a setting or the machine before we can run."""
+
+
+class AlreadyRunning(ConfigError):
+    """Raised when another daemon holds the state folder or an inbox."""
+
+
+class RecordingError(TranscribedError):
+    """Raised when the recording itself is the reason: trying again cannot help."""
+
+
+class UnreadableRecording(RecordingError):
+    """Raised when no reader finds audio that it understands in the file."""
+
+
+class EmptyRecording(RecordingError):
+    """Raised when the container is valid and holds no audio samples."""
+
+
+class RecordingTooLarge(RecordingError):
+    """Raised when a limit on duration, bytes, sample rate or channels is passed."""
+
+
+class TransientError(TranscribedError):
+    """Raised when the same work may succeed later."""
+
+
+class DecodeFailed(TransientError):
+    """Raised when a decode process died or missed its deadline on this recording."""
+
+
+class EngineDied(TransientError):
+    """Raised when the engine process died while this job was in it.
+
+    *alone* is true when no other job was in the engine: then this one is to blame.
+    """
+
+    def __init__(self, message: str, *, alone: bool) -> None:
+        super().__init__(message)
+        self.alone = alone
+
+
+class EngineUnavailable(TransientError):
+    """Raised when the engine cannot be started at present."""
+
+
+class OutputBlocked(TransientError):
+    """Raised when a transcript cannot be written beside its recording at present."""
+
+
+class SourceChanged(TranscribedError):
+    """Raised when the recording changed after its job was made: its new content is a new job."""
+
+
+class SourceVanished(SourceChanged):
+    """Raised when the recording is gone from the inbox."""
+
+
+class JobCancelled(TranscribedError):
+    """Raised inside a job that a person cancelled."""

@@ -1,0 +1,46 @@
+"""What a person may ask of one recording: the options of its inbox, frozen into its job. Plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+Task = Literal["transcribe", "translate"]
+Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """The effective options of one job. *language* None means: detect it."""
+
+    model: str = "base"
+    language: str | None = None
+    task: Task = "transcribe"
+    beam_size: int = 5
+    hotwords: str | None = None
+    initial_prompt: str | None = None
+    word_timestamps: bool = False
+    formats: tuple[Format, ...] = ("txt", "srt", "vtt", "json")
+
+    def to_dict(self) -> dict[str, object]:
+        """The options as JSON types."""
+        return asdict(self) | {"formats": list(self.formats)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> JobOptions:
+        """The options that `to_dict` wrote; keys of a later version are left out."""
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        if "formats" in values:
+            values["formats"] = tuple(values["formats"])  # type: ignore[arg-type]  # JSON has no tuples
+        return cls(**values)  # type: ignore[arg-type]  # written by to_dict
+
+    def digest(self) -> str:
+        """A hash of the options that change the words; the same digest on the same bytes gives the same text."""
+        words = {key: value for key, value in self.to_dict().items() if key != "formats"}
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Transcript to files beside the recording."""

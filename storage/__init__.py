@@ -1,0 +1,1 @@
+"""The job history: SQLite through SQLAlchemy 2. The only place with SQL."""
