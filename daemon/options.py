@@ -29,7 +29,9 @@ class JobOptions:
 
     def to_dict(self) -> dict[str, object]:
         """The options as JSON types."""
-        return asdict(self) | {"formats": list(self.formats)}
+        values: dict[str, object] = asdict(self)
+        values["formats"] = list(self.formats)
+        return values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> JobOptions:
