@@ -128,7 +128,6 @@ def become_child(oom_score_adjust: int) -> Channel:
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # not ours to set in some containers
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write(str(oom_score_adjust))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(oom_score_adjust))  # not ours to set in some containers
     return Channel.from_fd(int(sys.argv[1]))

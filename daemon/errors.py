@@ -6,8 +6,10 @@
     ├── RecordingError         the recording: the job fails for good, the reason in its row
     │   ├── UnreadableRecording   no reader could make sense of the bytes
     │   ├── EmptyRecording        a valid container with no audio in it
-    │   └── RecordingTooLarge     over a limit on duration, bytes, rate or channels
+    │   ├── RecordingTooLarge     over a limit on duration, bytes, rate or channels
+    │   └── Quarantined           it killed the engine twice
     ├── TransientError         time: the job is tried again later, attempts counted
+    │   ├── SourceBlocked         the recording cannot be opened at present
     │   ├── DecodeFailed          the decode process died or missed its deadline
     │   ├── EngineDied            the engine process died with this job in it
     │   ├── EngineUnavailable     the engine cannot be started at present
@@ -50,8 +52,16 @@ class RecordingTooLarge(RecordingError):
     """Raised when a limit on duration, bytes, sample rate or channels is passed."""
 
 
+class Quarantined(RecordingError):
+    """Raised when the engine died twice with this recording in it, the last time with nothing else in it."""
+
+
 class TransientError(TranscribedError):
     """Raised when the same work may succeed later."""
+
+
+class SourceBlocked(TransientError):
+    """Raised when the recording cannot be opened at present: permissions, a share in trouble."""
 
 
 class DecodeFailed(TransientError):

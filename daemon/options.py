@@ -6,12 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 Task = Literal["transcribe", "translate"]
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+LANGUAGES: Final = frozenset(
+    """
+    af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is
+    it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk
+    sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh
+    """.split()
+)
+"""The codes of Whisper's multilingual vocabulary (large-v3 added ``yue``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,2 +1,4 @@
 """The command line: one module per command."""
+
+
 def main() -> None: ...

@@ -1,0 +1,80 @@
+# Everything a person types, in one place: `make help` lists it.
+# Needs python3 (3.11 to 3.14) with venv, and make; the rest lands in .venv from requirements.lock.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo run test check fmt accuracy bench-memory bench-crowd lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+CODE := $(wildcard daemon storage monitor tests benchmarks)
+# The plain `python3` first: it is the one most likely to have venv. A version manager's stub counts only if it runs.
+SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c "$(SUPPORTED)" >/dev/null 2>&1 && echo $$p && break; done)
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input # quiet twice: errors only
+CORPUS ?= ../shared/speech
+
+export PIP_ROOT_USER_ACTION := ignore
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv (again only when the locked packages change)
+	@:
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" && $(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || { \
+		echo "make: this needs Python 3.11 to 3.14 with its venv module; found: $$(python3 --version 2>&1 || true)." >&2; \
+		echo "Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version): about 1 GB on disk, a few minutes the first time ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes --use-pep517 --requirement requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+	@echo "Ready: $(BIN)/transcribed"
+
+demo: setup ## start the daemon, drop the sample recordings in ./inbox, show the transcripts
+	@$(BIN)/python tests/demo.py
+
+run: setup ## keep the daemon running on ./inbox
+	@mkdir -p inbox .state
+	@echo "Drop recordings in $(CURDIR)/inbox; transcripts appear beside them. Ctrl-C stops."
+	@TRANSCRIBED_INBOX=inbox TRANSCRIBED_STATE_DIR=.state exec $(BIN)/transcribed run
+
+test: setup ## run all tests
+	@$(BIN)/python -m pytest --quiet
+
+check: setup ## lint, formatting, types, import rules, spelling
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check --quiet $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell $(wildcard *.md docs systemd) $(CODE)
+
+fmt: setup ## format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+accuracy: setup ## word error rate against faster-whisper on a corpus (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.accuracy $(CORPUS)
+
+bench-memory: setup ## memory of every process, from a short to a long recording
+	@$(BIN)/python -m benchmarks.memory
+
+bench-crowd: setup ## many short recordings at once
+	@$(BIN)/python -m benchmarks.crowd
+
+# The lock files hold names, versions and hashes, and no address: each machine uses its own index.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+lock: setup ## write requirements.lock and requirements-cuda.lock from pyproject.toml
+	@$(LOCK) --extra embedded --group dev pyproject.toml --output-file requirements.lock
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cuda"], sep="\n")' \
+		| $(LOCK) --no-annotate - --output-file requirements-cuda.lock
+
+clean: ## remove .venv, caches and build results (never the inbox, nor the job history in .state)
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""Reads the configuration: defaults, then the file, then the environment; and remembers where each value came from."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from daemon.config.schema import Config, InboxConfig, OptionsConfig
+from daemon.errors import ConfigError
+
+FILE_NAME: Final = "transcribed.toml"
+SYSTEM_FILE: Final = Path("/etc/transcribed/transcribed.toml")
+PREFIX: Final = "TRANSCRIBED_"
+
+_SECTIONS: Final = ("options", "engine", "decode")
+_NOT_KEYS: Final = frozenset({"CONFIG", "INBOX", "FAILPOINT"})  # variables with a meaning of their own
+
+_Table = dict[str, Any]  # TOML
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid configuration, its file (None: none was found), and the origin of each value that is no default."""
+
+    config: Config
+    file: Path | None
+    origins: Mapping[str, str]
+
+
+def load(file: Path | None, environment: Mapping[str, str], *, require_inbox: bool = False) -> Loaded:
+    """Read and check the whole configuration.
+
+    *file* None: ``$TRANSCRIBED_CONFIG``, else ``./transcribed.toml``, else the one in /etc, else defaults alone.
+    Raises ConfigError with one message that names key, value, rule and the nearest valid key; with *require_inbox*
+    also where no inbox is configured or one is no folder.
+    """
+    path = _find(file, environment)
+    table, origins = ({}, {}) if path is None else _read(path)
+    _apply_environment(table, origins, environment)
+    _inherit_options(table)
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from None
+    if require_inbox:
+        _check_inboxes(config)
+    return Loaded(config, path, origins)
+
+
+def _find(file: Path | None, environment: Mapping[str, str]) -> Path | None:
+    named = file or (Path(environment["TRANSCRIBED_CONFIG"]) if environment.get("TRANSCRIBED_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"{named}: no such configuration file")
+        return named.absolute()
+    return next((path.absolute() for path in (Path(FILE_NAME), SYSTEM_FILE) if path.is_file()), None)
+
+
+def _read(path: Path) -> tuple[_Table, dict[str, str]]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    _resolve_paths(table, path.parent)
+    return table, dict.fromkeys(_leaves(table), f"file {path}")
+
+
+def _table(value: Any) -> _Table:
+    """*value* if it is a table, else an empty one: the check names what is wrong with it."""
+    return cast("_Table", value) if isinstance(value, dict) else {}
+
+
+def _tables(value: Any) -> list[_Table]:
+    items: list[Any] = value if isinstance(value, list) else []
+    return [_table(item) for item in items]
+
+
+def _leaves(table: _Table, prefix: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(_table(value), f"{prefix}{key}.")
+        elif key == "inbox":
+            for index, inbox in enumerate(_tables(value)):
+                yield from _leaves(inbox, f"inbox[{index}].")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _resolve_paths(table: _Table, base: Path) -> None:
+    """Paths in a file are relative to that file."""
+    inboxes = _tables(table.get("inbox"))
+    places = [
+        (table, "state_dir"),
+        (_table(table.get("engine")), "models_dir"),
+        *((inbox, "path") for inbox in inboxes),
+    ]
+    for place, key in places:
+        if isinstance(place.get(key), str) and place[key]:
+            place[key] = str(base / Path(place[key]).expanduser())
+    for place in [_table(table.get("options")), *inboxes]:
+        # A model is a name or a folder; only what is written as a path is one.
+        if str(place.get("model", "")).startswith(("./", "../", "~")):
+            place["model"] = str(base / Path(place["model"]).expanduser())
+
+
+def _apply_environment(table: _Table, origins: dict[str, str], environment: Mapping[str, str]) -> None:
+    variables = _variables()
+    for name, value in sorted(environment.items()):
+        if not name.startswith(PREFIX) or name[len(PREFIX) :] in _NOT_KEYS:
+            continue
+        if name not in variables:
+            raise ConfigError(f"{name}={value}: no such setting{_nearest(name, [*variables, 'TRANSCRIBED_INBOX'])}")
+        section, key, annotation = variables[name]
+        place = table if section is None else table.setdefault(section, {})
+        place[key] = _parse(value, annotation)
+        if annotation is not str and "Path" in str(annotation):
+            place[key] = str(Path(value).expanduser().absolute())
+        origins[key if section is None else f"{section}.{key}"] = f"environment {name}"
+    if inbox := environment.get("TRANSCRIBED_INBOX"):
+        table["inbox"] = [{"path": str(Path(part).expanduser().absolute())} for part in inbox.split(":") if part]
+        for key in [key for key in origins if key.startswith("inbox[")]:
+            del origins[key]
+        origins |= {f"inbox[{index}].path": "environment TRANSCRIBED_INBOX" for index in range(len(table["inbox"]))}
+
+
+def _variables() -> dict[str, tuple[str | None, str, Any]]:
+    """Every variable that may be set: its section, key and type."""
+    found: dict[str, tuple[str | None, str, Any]] = {}
+    for key, field in Config.model_fields.items():
+        if key in _SECTIONS:
+            model = field.annotation
+            assert isinstance(model, type)
+            assert issubclass(model, BaseModel)
+            for inner, inner_field in model.model_fields.items():
+                found[f"{PREFIX}{key}_{inner}".upper()] = (key, inner, inner_field.annotation)
+        elif key != "inbox":
+            found[f"{PREFIX}{key}".upper()] = (None, key, field.annotation)
+    return found
+
+
+def _parse(value: str, annotation: Any) -> Any:
+    """The text of a variable as the type that its key wants; as text where it does not fit, for the check to refuse."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    if tuple in {get_origin(kind) for kind in kinds}:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if not {bool, int, float}.intersection(kinds):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _inherit_options(table: _Table) -> None:
+    """An inbox has the keys of ``[options]`` that it does not set itself."""
+    options = {key: value for key, value in _table(table.get("options")).items() if key in OptionsConfig.model_fields}
+    for inbox in _tables(table.get("inbox")):
+        inbox |= {key: value for key, value in options.items() if key not in inbox}
+
+
+def _check_inboxes(config: Config) -> None:
+    if not config.inbox:
+        raise ConfigError(
+            "no inbox is configured: add an [[inbox]] with its path to transcribed.toml, or set TRANSCRIBED_INBOX"
+        )
+    for index, inbox in enumerate(config.inbox):
+        if not inbox.path.is_dir():
+            what = "is not a folder" if inbox.path.exists() else "does not exist"
+            raise ConfigError(f"inbox[{index}].path = {str(inbox.path)!r}: {what}; create it or correct the path")
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    details = error.errors()
+    shared = {detail["loc"][1:] for detail in details if detail["loc"][:1] == ("options",)}
+    # A wrong value in [options] is wrong in every inbox that inherits it: say it once.
+    own = [detail for detail in details if detail["loc"][:1] != ("inbox",) or detail["loc"][2:] not in shared]
+    return "; ".join(_explain_one(detail, origins) for detail in own[:5])
+
+
+def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
+    location = detail["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    origin = next((f" ({origins[name]})" for name in (key, key.split("[")[0]) if name in origins), "")
+    if detail["type"] == "extra_forbidden":
+        return f"{key} = {detail['input']!r}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
+    rule = detail["msg"].removeprefix("Value error, ")
+    rule = rule[:1].lower() + rule[1:]
+    if not location:  # a rule about several keys: the message names them
+        return rule
+    if detail["type"] == "missing":
+        return f"{key}: {rule}"
+    return f"{key} = {detail['input']!r}{origin}: {rule}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    first = location[0] if len(location) > 1 else None
+    if first == "inbox":
+        return list(InboxConfig.model_fields)
+    model = Config.model_fields[first].annotation if isinstance(first, str) else Config
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return list(model.model_fields)
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"

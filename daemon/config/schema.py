@@ -1,0 +1,141 @@
+"""What can be configured, with the rule and the default of each key. Knows nothing of files or the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Task
+
+WatchMode = Literal["auto", "events", "poll"]
+
+
+def _default_state_dir() -> Path:
+    # systemd sets STATE_DIRECTORY from StateDirectory= (systemd.exec(5)); a colon separates several.
+    from_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(from_systemd) if from_systemd else Path.home() / ".local/state/transcribed"
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("must be a path")
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path here")  # the loader made those of the file absolute
+    return path
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # checked next
+
+
+def _language(code: str | None) -> str | None:
+    if code is not None and code not in LANGUAGES:
+        raise ValueError("must be a language code that Whisper knows, such as en, de or fr; leave it out to detect")
+    return code
+
+
+def _formats(formats: tuple[Format, ...]) -> tuple[Format, ...]:
+    if not formats:
+        raise ValueError(f"must name at least one of {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(formats))
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Table(BaseModel):
+    # strict: "5" is not a number, 1 is not true; extra=forbid: an unknown key is an error, not a silent nothing.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class OptionsConfig(_Table):
+    """``[options]``: what is asked of every recording; an inbox may override each key."""
+
+    model: Annotated[str, Field(min_length=1)] = "base"
+    language: Annotated[str | None, AfterValidator(_language)] = None
+    task: Task = "transcribe"
+    beam_size: Annotated[int, Field(ge=1, le=20)] = 5
+    hotwords: str | None = None
+    initial_prompt: str | None = None
+    word_timestamps: bool = False
+    formats: Annotated[tuple[Format, ...], BeforeValidator(_tuple), AfterValidator(_formats)] = (
+        "txt",
+        "srt",
+        "vtt",
+        "json",
+    )
+
+    def job_options(self) -> JobOptions:
+        """These options as they are stored with a job."""
+        return JobOptions(**self.model_dump(include=set(OptionsConfig.model_fields)))
+
+
+class InboxConfig(OptionsConfig):
+    """``[[inbox]]``: one watched folder; keys of ``[options]`` set here win.
+
+    *settle_s* and *scan_interval_s* None mean: chosen from the filesystem (see daemon/intake/mounts.py).
+    """
+
+    path: AbsolutePath
+    recursive: bool = True
+    watch: WatchMode = "auto"
+    settle_s: Seconds | None = None
+    scan_interval_s: Seconds | None = None
+
+
+class EngineConfig(_Table):
+    """``[engine]``: where and how the model runs. *threads* 0: all cores, shared out over the slots."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
+    compute_type: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "auto"
+    slots: Annotated[int, Field(ge=1, le=64)] = 2
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    models_dir: AbsolutePath | None = None
+    allow_download: bool = False
+
+
+class DecodeConfig(_Table):
+    """``[decode]``: how many recordings are decoded at once, and the largest that is accepted."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    max_duration_s: Seconds = 12 * 3600.0
+    max_source_bytes: Count = 8 * 1024**3
+
+
+class Config(_Table):
+    """Everything that the service can be told."""
+
+    state_dir: AbsolutePath = Field(default_factory=_default_state_dir)
+    log_format: Literal["auto", "plain", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    stop_grace_s: Seconds = 90.0
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    metrics_interval_s: Seconds = 60.0
+    options: OptionsConfig = OptionsConfig()
+    engine: EngineConfig = EngineConfig()
+    decode: DecodeConfig = DecodeConfig()
+    inbox: Annotated[tuple[InboxConfig, ...], BeforeValidator(_tuple)] = ()
+
+    @model_validator(mode="after")
+    def _inboxes_apart(self) -> Self:
+        """Two inboxes may not share files: each recording belongs to exactly one."""
+        for index, one in enumerate(self.inbox):
+            for other in self.inbox[index + 1 :]:
+                if one.path == other.path or one.path in other.path.parents or other.path in one.path.parents:
+                    raise ValueError(f"inbox: {one.path} and {other.path} overlap; each recording needs one inbox")
+                # An inbox beside the state folder is fine; inside it, spool files would be taken for recordings.
+        for inbox in self.inbox:
+            if self.state_dir == inbox.path or inbox.path in self.state_dir.parents:
+                raise ValueError(f"state_dir: {self.state_dir} is inside the inbox {inbox.path}; put it elsewhere")
+        return self
+
+    @property
+    def models_dir(self) -> Path:
+        """Where models are kept: ``engine.models_dir``, else a folder in the state folder."""
+        return self.engine.models_dir or self.state_dir / "models"

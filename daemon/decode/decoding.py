@@ -1,0 +1,186 @@
+"""One recording, from its bytes to its spool file and its spans of speech. Child side; knows nothing of messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from daemon.decode import headers, sniff, speech
+from daemon.decode.av_reader import AvTrack
+from daemon.decode.pcm import Spool, resampled
+from daemon.decode.pydub_reader import PydubTrack
+from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
+from daemon.decode.soundfile_reader import SoundfileTrack
+from daemon.decode.source import DescriptorFile, Pulse, sha256
+from daemon.decode.spans import SpanFinder
+from daemon.decode.track import Track, check_duration, check_shape
+from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
+from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Span
+
+_SPEECH_BLOCK_S: Final = 30
+
+_SHORT_S: Final = 2.0
+_SHORT_RATIO: Final = 0.01
+"""A reader that gives less than was declared, by more than both of these, is compared with the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is decoded: descriptors that the caller owns, and the extension of the file's name as a hint."""
+
+    recording_fd: int
+    spool_fd: int
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reader made of the recording. It is in the spool file if this reader was the last to write."""
+
+    n_samples: int
+    declared_s: float | None
+    sample_rate_hz: int
+    channels: int
+    codec: str
+    reader: str
+    n_damaged: int
+
+    @property
+    def decoded_s(self) -> float:
+        """Seconds of audio that came out."""
+        return self.n_samples / SAMPLE_RATE_HZ
+
+    @property
+    def short(self) -> bool:
+        """Whether noticeably less came out than the header declares."""
+        if self.declared_s is None:
+            return False
+        return self.decoded_s < self.declared_s - max(_SHORT_S, _SHORT_RATIO * self.declared_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that is to be known of a decoded recording."""
+
+    source_sha256: str
+    reading: Reading
+    spans: tuple[Span, ...]
+
+
+def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
+    """The spool file of *job* holds its recording as 16 kHz mono 16-bit samples.
+
+    Raises UnreadableRecording, EmptyRecording, RecordingTooLarge; OSError where reading or writing itself fails.
+    """
+    size = os.fstat(job.recording_fd).st_size
+    if size > settings.limits.max_source_bytes:
+        raise RecordingTooLarge(
+            f"the file has {size / 1024**3:.1f} GiB; the limit is {settings.limits.max_source_bytes / 1024**3:g} GiB"
+        )
+    if size == 0:
+        raise EmptyRecording("the file is empty (0 bytes)")
+    head = os.pread(job.recording_fd, sniff.HEAD_BYTES, 0)
+    if (what := sniff.not_a_recording(head)) is not None:
+        raise UnreadableRecording(f"it is not audio but {what}")
+    digest = sha256(job.recording_fd, pulse)
+    reading = _Readers(job, settings.limits, pulse).best(sniff.libsndfile_reads(head))
+    return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse))
+
+
+class _Readers:
+    """The readers in their order, on one recording."""
+
+    def __init__(self, job: Job, limits: DecodeLimits, pulse: Pulse) -> None:
+        self._job = job
+        self._limits = limits
+        self._pulse = pulse
+        self._header = headers.declared(lambda offset, size: os.pread(job.recording_fd, size, offset))
+        check_shape(self._header.rate_hz, self._header.channels, limits)
+        check_duration(self._header.duration_s, limits)
+
+    def best(self, soundfile_first: bool) -> Reading:
+        """What the first reader makes of it that gets all; else the one that got most."""
+        openers = [self._soundfile, self._av] if soundfile_first else [self._av]
+        readings: list[tuple[Reading, Callable[[], Track]]] = []
+        reasons: list[str] = []
+        empty: EmptyRecording | None = None
+        for opener in (*openers, self._pydub):
+            if opener == self._pydub and (readings or empty):
+                break
+            try:
+                reading = self._read(opener)
+            except UnreadableRecording as error:
+                reasons.append(str(error))
+                continue
+            except EmptyRecording as error:
+                empty = error
+                continue
+            if not reading.short:
+                return reading
+            readings.append((reading, opener))
+        if not readings:
+            raise empty or UnreadableRecording("no reader finds audio in it: " + "; ".join(reasons))
+        most, opener = max(readings, key=lambda pair: pair[0].n_samples)
+        return most if most is readings[-1][0] else self._read(opener)
+
+    def _read(self, opener: Callable[[], Track]) -> Reading:
+        with closing(opener()) as track:
+            declared_s = self._header.duration_s or track.declared_s
+            check_duration(declared_s, self._limits)
+            n_samples = Spool(self._job.spool_fd, self._limits, self._pulse).write(resampled(track.frames()))
+            if n_samples == 0:
+                raise _nothing(track)
+            return Reading(
+                n_samples=n_samples,
+                declared_s=declared_s,
+                sample_rate_hz=track.sample_rate_hz,
+                channels=track.channels,
+                codec=track.codec,
+                reader=track.reader,
+                n_damaged=track.n_damaged,
+            )
+
+    def _file(self) -> DescriptorFile:
+        suffix = f".{self._job.extension}" if self._job.extension else ""
+        return DescriptorFile(self._job.recording_fd, f"recording{suffix}", self._pulse)
+
+    def _soundfile(self) -> Track:
+        return SoundfileTrack(self._file(), self._limits)
+
+    def _av(self) -> Track:
+        return AvTrack(self._file(), self._limits)
+
+    def _pydub(self) -> Track:
+        return PydubTrack(self._job.recording_fd, self._job.extension, self._limits)
+
+
+def _nothing(track: Track) -> EmptyRecording | UnreadableRecording:
+    if track.n_damaged:
+        return UnreadableRecording(f"all of its {track.n_damaged} {track.codec} packets are damaged")
+    return EmptyRecording("its header is valid and it holds no audio samples")
+
+
+@cache
+def _session() -> speech.Session:
+    return speech.load()
+
+
+def _spans(spool_fd: int, n_samples: int, thresholds: SpeechThresholds, pulse: Pulse) -> tuple[Span, ...]:
+    meter, finder = speech.SpeechMeter(_session()), SpanFinder(thresholds)
+    block_bytes = _SPEECH_BLOCK_S * SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
+    offset, end = 0, n_samples * BYTES_PER_SAMPLE
+    while offset < end:
+        block = os.pread(spool_fd, min(block_bytes, end - offset), offset)
+        if not block:
+            raise OSError("the spool file is shorter than what was written to it")
+        offset += len(block)
+        finder.feed(meter.feed(np.frombuffer(block, np.int16)))
+        pulse.beat()
+    finder.feed(meter.finish())
+    return finder.finish(n_samples)

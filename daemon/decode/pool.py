@@ -1,0 +1,273 @@
+"""The decode processes as the daemon sees them: started on demand, reused, watched, killed.
+
+Imports no media library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from daemon.channel import ChannelClosed, ChannelTimeout
+from daemon.child import Child
+from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
+from daemon.errors import DecodeFailed, EmptyRecording, JobCancelled, RecordingTooLarge, UnreadableRecording
+from daemon.transcript import Span
+
+__all__ = ["DecodeLimits", "DecodePool", "Decoded", "SpeechThresholds"]
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.2
+"""How soon a cancellation is noticed."""
+
+_MAX_IDLE_BYTES: Final = 400 * 1024**2
+"""A worker that keeps more than this after a recording is replaced; 130 MB are usual."""
+
+_ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": "1",  # NumPy's BLAS would start a thread for each core, with address space of its own
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
+
+_ERRORS: Final[dict[str, type[Exception]]] = {
+    "unreadable": UnreadableRecording,
+    "empty": EmptyRecording,
+    "too_large": RecordingTooLarge,
+    "io": DecodeFailed,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded recording: the spool file holds *n_samples* at 16 kHz; *spans* of them are speech.
+
+    *declared_s* is what the header says, None where it says nothing; *decoded_s* what came out. *sample_rate_hz*,
+    *channels* and *codec* are those of the recording. *n_damaged* counts packets that could not be decoded.
+    """
+
+    source_sha256: str
+    n_samples: int
+    decoded_s: float
+    declared_s: float | None
+    sample_rate_hz: int
+    channels: int
+    codec: str
+    reader: str
+    n_damaged: int
+    spans: tuple[Span, ...]
+
+
+class _Worker:
+    """One decode process and how many recordings it has had."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.n_files = 0
+
+    def kill(self) -> None:
+        """End it at once, and the ffmpeg that it may have started."""
+        if self.child.alive():  # not reaped yet, so the process group is still ours
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.kill()
+
+    def resident_bytes(self) -> int:
+        """What it holds in memory now; 0 where it is gone."""
+        try:
+            with open(f"/proc/{self.child.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+class DecodePool:
+    """At most *workers* decode processes. Any number of threads may call; each call blocks until it is done."""
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        limits: DecodeLimits,
+        on_output: Callable[[str, str], None],
+        files_per_worker: int = 200,
+        silence_s: float = 120.0,
+        thresholds: SpeechThresholds | None = None,
+    ) -> None:
+        """Starts nothing yet. What a worker prints reaches *on_output* as (name, line)."""
+        self._settings = DecodeSettings(limits, thresholds or SpeechThresholds())
+        self._on_output = on_output
+        self._files_per_worker = files_per_worker
+        self._silence_s = silence_s
+        self._free = threading.Semaphore(workers)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._busy: list[_Worker] = []
+        self._all_idle = threading.Condition(self._lock)
+        self._n_started = 0
+        self._closed = threading.Event()
+
+    def decode(
+        self,
+        recording_fd: int,
+        spool_fd: int,
+        *,
+        extension: str,
+        cancelled: threading.Event,
+        progress: Callable[[float], None] | None = None,
+    ) -> Decoded:
+        """The spool file holds the recording as 16 kHz mono signed 16-bit samples; its old content is gone.
+
+        *recording_fd* is open for reading, *spool_fd* for reading and writing; the caller owns both. *extension* is
+        that of the file's name, a hint. *progress* is called with the seconds decoded so far.
+
+        Raises UnreadableRecording, EmptyRecording, RecordingTooLarge, DecodeFailed, JobCancelled; RuntimeError with
+        the worker's traceback where our own code is wrong.
+        """
+        request = {"type": "decode", "extension": extension}
+        answer = self._ask(request, (recording_fd, spool_fd), cancelled, progress)
+        values = {key: value for key, value in answer.items() if key not in ("type", "spans")}
+        return Decoded(**values, spans=tuple(Span(start, end) for start, end in answer["spans"]))
+
+    def digest(self, fd: int) -> str:
+        """The SHA-256 of the bytes of *fd*, in hexadecimal. Raises DecodeFailed."""
+        answer = self._ask({"type": "digest"}, (fd,), threading.Event(), None)
+        return str(answer["source_sha256"])
+
+    def pids(self) -> list[int]:
+        """The process ids of the workers that run now."""
+        with self._lock:
+            return [worker.child.pid for worker in (*self._idle, *self._busy)]
+
+    def close(self, grace_s: float) -> None:
+        """No worker is left. Recordings being decoded get *grace_s* to finish; their callers then see DecodeFailed."""
+        self._closed.set()
+        with self._all_idle:
+            self._all_idle.wait_for(lambda: not self._busy, grace_s)
+            busy, idle = list(self._busy), list(self._idle)
+            self._idle.clear()
+        for worker in busy:
+            worker.kill()
+        for worker in idle:
+            worker.child.close(1.0)
+
+    def _ask(
+        self,
+        request: dict[str, Any],
+        fds: Sequence[int],
+        cancelled: threading.Event,
+        progress: Callable[[float], None] | None,
+    ) -> dict[str, Any]:
+        with self._worker(cancelled) as worker:
+            try:
+                worker.child.channel.send(request, fds)
+                answer = self._listen(worker, cancelled, progress)
+            except ChannelClosed as error:
+                raise self._ended(worker) from error
+        if answer["type"] == "done":
+            return answer
+        raise _ERRORS.get(answer["kind"], RuntimeError)(answer["message"])
+
+    def _listen(
+        self, worker: _Worker, cancelled: threading.Event, progress: Callable[[float], None] | None
+    ) -> dict[str, Any]:
+        """The answer that ends the request; the worker dies where there is none."""
+        last_sign = time.monotonic()
+        while True:
+            if cancelled.is_set():
+                raise JobCancelled("cancelled while it was decoded")
+            try:
+                message = worker.child.channel.receive(_POLL_S).message
+            except ChannelTimeout:
+                if time.monotonic() - last_sign > self._silence_s:
+                    raise DecodeFailed(
+                        f"the decode process gave no sign of progress for {self._silence_s:g} s and was ended"
+                    ) from None
+                continue
+            last_sign = time.monotonic()
+            if message["type"] != "progress":
+                return message
+            if progress is not None:
+                progress(message["decoded_s"])
+
+    def _ended(self, worker: _Worker) -> DecodeFailed:
+        if self._closed.is_set():
+            return DecodeFailed("the decode process was ended because the service stops")
+        return DecodeFailed(f"the decode process ended in the middle of this recording: {worker.child.exit_reason()}")
+
+    @contextlib.contextmanager
+    def _worker(self, cancelled: threading.Event) -> Generator[_Worker, None, None]:
+        """A worker of one's own; it is kept for the next only if the block ends without an exception."""
+        while not self._free.acquire(timeout=_POLL_S):
+            if cancelled.is_set():
+                raise JobCancelled("cancelled before it was decoded")
+            self._refuse_if_closed()
+        try:
+            worker = self._take()
+            try:
+                yield worker
+            except BaseException:
+                worker.kill()
+                raise
+            finally:
+                self._put_back(worker)
+        finally:
+            self._free.release()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed.is_set():
+            raise DecodeFailed("no decoding any more: the service stops")
+
+    def _take(self) -> _Worker:
+        self._refuse_if_closed()
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.child.alive():
+                    self._busy.append(worker)
+                    return worker
+                _log.warning(
+                    "An idle decode process ended: %s", worker.child.exit_reason(), extra={"event": "decoder_died"}
+                )
+                worker.kill()
+            self._n_started += 1
+            name = f"decoder-{self._n_started}"
+        worker = _Worker(self._spawn(name))
+        with self._lock:
+            self._busy.append(worker)
+        return worker
+
+    def _spawn(self, name: str) -> Child:
+        try:
+            child = Child.spawn(
+                "daemon.decode.worker",
+                [self._settings.to_json()],
+                name=name,
+                on_output=self._on_output,
+                environment=_ENVIRONMENT,
+            )
+        except OSError as error:
+            raise DecodeFailed(f"a decode process cannot be started: {error}") from error
+        _log.debug("Decode process %s started, pid %d", name, child.pid, extra={"event": "decoder_started"})
+        return child
+
+    def _put_back(self, worker: _Worker) -> None:
+        worker.n_files += 1
+        alive = worker.child.alive()
+        spent = worker.n_files >= self._files_per_worker or worker.resident_bytes() > _MAX_IDLE_BYTES
+        keep = alive and not spent and not self._closed.is_set()
+        with self._all_idle:
+            self._busy.remove(worker)
+            if keep:
+                self._idle.append(worker)
+            self._all_idle.notify_all()
+        if alive and not keep:
+            worker.child.close(1.0)

@@ -1,0 +1,56 @@
+"""What the decode processes are told at their start: limits and speech thresholds. Plain data, both sides read it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What a recording may ask of us; a crafted file of some kilobytes can otherwise claim years of audio."""
+
+    max_duration_s: float = 12 * 3600.0
+    max_source_bytes: int = 8 * 1024**3
+    min_rate_hz: int = 2_000
+    max_rate_hz: int = 768_000
+    max_channels: int = 64
+
+    @property
+    def max_spool_bytes(self) -> int:
+        """The spool file of a recording of *max_duration_s*."""
+        return int(self.max_duration_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechThresholds:
+    """When speech starts and ends, as probabilities, and how far its spans are widened.
+
+    Silero's own defaults (snakers4/silero-vad, faster-whisper's VadOptions), but 500 ms of silence where
+    faster-whisper waits for 2000: long spans are cut anew for the model, and silence between is work saved.
+    """
+
+    start: float = 0.5
+    end: float = 0.35
+    min_silence_ms: int = 500
+    pad_ms: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """Everything that a decode process is started with."""
+
+    limits: DecodeLimits
+    thresholds: SpeechThresholds
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DecodeSettings:
+        """The settings that `to_json` wrote."""
+        data = json.loads(text)
+        return cls(DecodeLimits(**data["limits"]), SpeechThresholds(**data["thresholds"]))

@@ -1,0 +1,124 @@
+"""The decode process: takes one recording at a time over its channel until the channel closes.
+
+Started as ``python -P -m daemon.decode.worker FD PARENT_PID SETTINGS``. All that parses what people drop in the inbox
+runs here, under limits; a crash costs the one recording.
+
+In:  ``{"type": "decode", "extension": "mp3"}`` with two descriptors: the recording, and the spool file (read and
+write); ``{"type": "digest"}`` with one.
+Out: any number of ``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type": "done", ...}`` or
+``{"type": "error", "kind": "unreadable", "message": "..."}``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+import traceback
+from typing import Any, Final
+
+from daemon.channel import Channel, ChannelClosed, Received
+from daemon.child import become_child
+from daemon.decode.decoding import Job, Result, decode
+from daemon.decode.settings import DecodeLimits, DecodeSettings
+from daemon.decode.source import Pulse, sha256
+from daemon.decode.track import silence_av_log
+from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
+
+_OOM_SCORE_ADJUST: Final = 300
+
+_NICENESS: Final = 5
+"""Decoding runs ahead of the model and must not slow it down."""
+
+_ADDRESS_SPACE_BYTES: Final = 3 * 1024**3
+_MAX_OPEN_FILES: Final = 64
+
+_KINDS: Final[dict[type[Exception], str]] = {
+    UnreadableRecording: "unreadable",
+    EmptyRecording: "empty",
+    RecordingTooLarge: "too_large",
+}
+
+
+def main() -> None:
+    """Serve until the daemon closes the channel."""
+    channel = become_child(_OOM_SCORE_ADJUST)
+    settings = DecodeSettings.from_json(sys.argv[3])
+    _confine(settings.limits)
+    silence_av_log()
+    while True:
+        try:
+            received = channel.receive()
+            channel.send(_answer(received, settings, channel))
+        except ChannelClosed:
+            return
+        # The resampler's filter graph is in reference cycles: without this it stays (SYSTRAN/faster-whisper#390).
+        gc.collect()
+
+
+def _confine(limits: DecodeLimits) -> None:
+    """A file that makes a parser go wild meets these before it meets the machine."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
+    spool_bytes = limits.max_spool_bytes + (1 << 20)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (spool_bytes, spool_bytes))
+    os.nice(_NICENESS)
+
+
+def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> dict[str, Any]:
+    """The last message on what was asked; never raises but ChannelClosed, closes the descriptors."""
+    pulse = Pulse(lambda decoded_s: channel.send({"type": "progress", "decoded_s": decoded_s}))
+    try:
+        if received.message["type"] == "digest":
+            (fd,) = received.fds
+            return {"type": "done", "source_sha256": sha256(fd, pulse)}
+        recording_fd, spool_fd = received.fds
+        job = Job(recording_fd, spool_fd, _safe_extension(received.message["extension"]))
+        return _done(decode(job, settings, pulse))
+    except ChannelClosed:
+        raise
+    except tuple(_KINDS) as error:
+        return _error(_KINDS[type(error)], str(error))
+    except MemoryError:
+        limit = _ADDRESS_SPACE_BYTES // 1024**2
+        return _error("too_large", f"decoding it needs more than the {limit} MiB of memory that one recording may use")
+    except OSError as error:
+        return _error("io", f"reading it or writing its spool file failed: {error}")
+    except Exception:  # noqa: BLE001  # the boundary of the process: a bug is told to the daemon, the worker lives
+        return _error("bug", traceback.format_exc())
+    finally:
+        for fd in received.fds:
+            os.close(fd)
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"type": "error", "kind": kind, "message": message}
+
+
+def _safe_extension(extension: str) -> str:
+    """*extension* in lower case without its dot; empty where it has anything but ASCII letters and digits."""
+    plain = extension.lower().removeprefix(".")
+    return plain if plain.isascii() and plain.isalnum() and len(plain) <= 8 else ""
+
+
+def _done(result: Result) -> dict[str, Any]:
+    reading = result.reading
+    return {
+        "type": "done",
+        "source_sha256": result.source_sha256,
+        "n_samples": reading.n_samples,
+        "decoded_s": reading.decoded_s,
+        "declared_s": reading.declared_s,
+        "sample_rate_hz": reading.sample_rate_hz,
+        "channels": reading.channels,
+        "codec": reading.codec,
+        "reader": reading.reader,
+        "n_damaged": reading.n_damaged,
+        "spans": [[span.start, span.end] for span in result.spans],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Claims jobs, keeps at most so many in hand, and decides what becomes of one that did not end well.
+
+Knows nothing of how a job is done (`daemon.transcription`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from daemon.clock import monotonic_s, utc_now
+from daemon.errors import (
+    ConfigError,
+    EngineUnavailable,
+    JobCancelled,
+    OutputBlocked,
+    Quarantined,
+    RecordingError,
+    SourceBlocked,
+    SourceChanged,
+    SourceVanished,
+    TransientError,
+)
+from daemon.transcription import Activity, Patiently, T, Workshop, perform
+from storage.errors import LostJob, StorageBusy, StorageFull, StorageUnavailable
+from storage.records import Job, Result
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 5.0
+"""How often the queue is looked at when nothing wakes us: jobs become due by time too."""
+
+RETRY_S: Final = (30.0, 120.0, 480.0)
+"""The wait after the first, second, third attempt that failed for a reason that may pass."""
+
+BLOCKED_S: Final = 60.0
+"""The wait for something outside of the job: a folder to be writable, a share to come back, the engine to start."""
+
+CANCEL_S: Final = 15.0
+"""How long a job may take to end once it is told to: the engine looks up after every window."""
+
+STORAGE_RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""The waits for a database that is locked or a disk that is full; the last is repeated."""
+
+
+class Dispatcher:
+    """An actor: each step claims as many jobs as there is room for."""
+
+    def __init__(
+        self,
+        make_shop: Callable[[Patiently], Workshop],
+        *,
+        n_in_hand: int,
+        look_again: Callable[[bytes], None],
+        wake: Callable[[], None],
+    ) -> None:
+        """*look_again* is told of recordings that changed; *wake* is called when there is room for a job again."""
+        self._shop = make_shop(self._patiently)
+        self._store = self._shop.store
+        self._n_in_hand = n_in_hand
+        self._look_again = look_again
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(n_in_hand, thread_name_prefix="job")
+        self._lock = threading.Lock()
+        self._activities: dict[int, Activity] = {}
+        self._ended = threading.Condition(self._lock)
+        self._draining = False
+        self._hurry = threading.Event()
+
+    def step(self, now: float) -> float:
+        """Claim what is due, as far as there is room."""
+        del now
+        while not self._draining and len(self._activities) < self._n_in_hand:
+            try:
+                job = self._store.claim(utc_now())
+            except (StorageBusy, StorageFull, StorageUnavailable) as error:
+                log.warning("cannot claim a job: %s", error, extra={"event": "storage_trouble"})
+                return BLOCKED_S / 12
+            if job is None:
+                break
+            self._begin(job)
+        return IDLE_S
+
+    def _begin(self, job: Job) -> None:
+        activity = Activity(job, threading.Event())
+        with self._lock:
+            self._activities[job.id] = activity
+        self._pool.submit(self._work, activity)
+
+    def activities(self) -> list[Activity]:
+        """The jobs in hand."""
+        with self._lock:
+            return list(self._activities.values())
+
+    def cancel(self, job_id: int) -> bool:
+        """Ask a job in hand to end; whether there is one."""
+        with self._lock:
+            activity = self._activities.get(job_id)
+        if activity is not None:
+            activity.cancelled.set()
+        return activity is not None
+
+    def drain(self, grace_s: float) -> bool:
+        """Claim nothing more, let the jobs in hand end, after *grace_s* put them back. False if one would not end."""
+        self._draining = True
+        self._wait_for_end(grace_s, self._hurry)
+        for activity in self.activities():
+            activity.cancelled.set()
+        done = self._wait_for_end(CANCEL_S, threading.Event())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return done
+
+    def _wait_for_end(self, limit_s: float, hurry: threading.Event) -> bool:
+        deadline = monotonic_s() + limit_s
+        with self._ended:
+            while self._activities and not hurry.is_set() and (left_s := deadline - monotonic_s()) > 0:
+                self._ended.wait(min(left_s, 0.2))
+            return not self._activities
+
+    def hurry(self) -> None:
+        """End the grace of `drain` now. Takes no lock: signal handlers call it."""
+        self._hurry.set()
+
+    def _work(self, activity: Activity) -> None:
+        job = activity.job
+        try:
+            result = perform(activity, self._shop)
+            _log_outcome(job, result)
+        except LostJob as error:
+            log.warning("%s", error, extra={"event": "job_lost", "job_id": job.id})
+        except Exception as error:  # noqa: BLE001  # the one place where a bug in a job ends: the worker lives on
+            self._settle(activity, error)
+        finally:
+            with self._ended:
+                del self._activities[job.id]
+                self._ended.notify_all()
+            self._wake()
+
+    def _settle(self, activity: Activity, error: Exception) -> None:
+        try:
+            self._patiently(lambda: self._decide(activity, error))
+        except LostJob as lost:
+            log.warning("%s", lost, extra={"event": "job_lost", "job_id": activity.job.id})
+        except Exception:
+            # The row stays "running"; the next start queues it again.
+            log.exception("job %d: its end could not be recorded", activity.job.id, extra={"event": "bug"})
+
+    def _decide(self, activity: Activity, error: Exception) -> None:
+        """What becomes of a job, by who can do something about the error."""
+        job, at, reason = activity.job, utc_now(), str(error)
+        store = self._store
+        match error:
+            case JobCancelled() if self._draining:
+                store.requeue(job, "the service was stopped", at, refund=True)
+            case JobCancelled():
+                store.cancelled(job, "a person cancelled it", at)
+            case Quarantined():
+                store.quarantine(job, reason, at)
+            case RecordingError():
+                store.fail(job, reason, at)
+            case SourceVanished():
+                store.vanish_running(job, reason, at)
+                self._look_again(job.path)
+            case SourceChanged():
+                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
+                self._look_again(job.path)
+            case OutputBlocked() | SourceBlocked() | ConfigError():
+                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
+            case _ if self._draining:  # the processes under it are going: not its fault
+                store.requeue(job, "the service was stopped", at, refund=True)
+            case EngineUnavailable():
+                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
+            case TransientError():
+                self._try_again(job, reason)
+            case _:
+                log.error("job %d: unexpected error", job.id, exc_info=error, extra={"event": "bug", "job_id": job.id})
+                self._try_again(job, f"internal error: {type(error).__name__}: {reason}")
+                return
+        _log_end(job, error)
+
+    def _try_again(self, job: Job, reason: str) -> None:
+        if job.attempt >= job.max_attempts:
+            self._store.fail(job, f"{reason} (given up after {job.attempt} attempts)", utc_now())
+        else:
+            delay_s = RETRY_S[min(job.attempt, len(RETRY_S)) - 1]
+            self._store.requeue(job, reason, utc_now(), delay_s=delay_s, refund=False)
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Do *write*, however long the database is locked or its disk full: finished work is worth the wait."""
+        delays = list(STORAGE_RETRY_S)
+        while True:
+            try:
+                return write()
+            except (StorageBusy, StorageFull, StorageUnavailable) as error:
+                delay_s = delays.pop(0) if len(delays) > 1 else delays[0]
+                log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
+                if self._hurry.wait(delay_s):
+                    raise
+
+
+def _log_outcome(job: Job, result: Result) -> None:
+    log.info(
+        "job %d %s: %s (%s)",
+        job.id,
+        result.outcome,
+        os.fsdecode(job.path),
+        f"{result.wall_s:.1f} s" + (f"; {result.reason}" if result.reason else ""),
+        extra={"event": "job_done", "job_id": job.id, "outcome": result.outcome, "wall_s": round(result.wall_s, 3)},
+    )
+
+
+def _log_end(job: Job, error: Exception) -> None:
+    level = logging.INFO if isinstance(error, JobCancelled | SourceChanged) else logging.WARNING
+    log.log(
+        level,
+        "job %d not done: %s: %s",
+        job.id,
+        os.fsdecode(job.path),
+        error,
+        extra={"event": "job_not_done", "job_id": job.id, "error": type(error).__name__},
+    )

@@ -1,0 +1,201 @@
+"""The engine process: one model on one device, and job slots on it. Started by `daemon.engine.client`.
+
+    python -P -m daemon.engine.server FD PARENT_PID SETTINGS_JSON
+
+Owns the life of the process and the slots; knows nothing of queues, databases or files beside recordings. It ends when
+the daemon closes the channel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from daemon.channel import Channel, ChannelClosed
+from daemon.child import become_child
+from daemon.engine import runtime, weights
+from daemon.engine.decoding import Decoder, WindowRequest
+from daemon.engine.job import Tools, run_job
+from daemon.engine.protocol import (
+    Cancel,
+    Done,
+    Failed,
+    Failure,
+    Fatal,
+    Heartbeat,
+    Job,
+    JobReport,
+    Ready,
+    ServerSettings,
+    parse_command,
+    to_message,
+)
+from daemon.errors import ConfigError, JobCancelled, RecordingError
+from daemon.transcript import SAMPLE_RATE_HZ
+
+_HEARTBEAT_S: Final = 1.0
+
+_OOM_SCORE_ADJUST: Final = 500
+# The model is the largest thing that we hold and the cheapest to lose: it is loaded again.
+
+_POISONED: Final = ("CUDA", "cuBLAS", "cuDNN")
+# After most CUDA errors nothing works any more in the process ("must be terminated and relaunched", CUDA runtime
+# API, cudaError_t), so it ends and the daemon starts a new one.
+
+
+class Server:
+    """The job slots of a loaded model, fed from the channel."""
+
+    def __init__(self, channel: Channel, model: runtime.Model, slots: int) -> None:
+        self._channel = channel
+        # One lane for each replica of the model. A lone recording may fill them all; with more, each has its turn.
+        lanes = ThreadPoolExecutor(slots, thread_name_prefix="lane")
+        self._tools = Tools(Decoder(model), lanes, n_ahead=slots)
+        self._slots = ThreadPoolExecutor(slots, thread_name_prefix="slot")
+        self._cancelled: dict[int, threading.Event] = {}
+
+    def serve(self) -> None:
+        """Take commands until the daemon closes the channel. Raises ChannelClosed then."""
+        while True:
+            command = parse_command(self._channel.receive().message)
+            if isinstance(command, Cancel):
+                if command.id in self._cancelled:
+                    self._cancelled[command.id].set()
+            else:
+                self._cancelled[command.id] = threading.Event()
+                self._slots.submit(self._run, command)
+
+    def _run(self, job: Job) -> None:
+        ended = self._outcome(job)
+        self._cancelled.pop(job.id, None)
+        self._say(ended)
+
+    def _outcome(self, job: Job) -> Done | Failed:
+        try:
+            run_job(job, self._tools, self._say, self._cancelled[job.id])
+        except JobCancelled as error:
+            return Failed(job.id, Failure.CANCELLED, str(error))
+        except ConfigError as error:
+            return Failed(job.id, Failure.CONFIG, str(error))
+        except RecordingError as error:
+            return Failed(job.id, Failure.RECORDING, str(error))
+        except MemoryError as error:
+            return Failed(job.id, Failure.OUT_OF_MEMORY, f"out of memory: {error}")
+        except Exception as error:  # noqa: BLE001  # a bug costs its job, not the other slots
+            return _unexpected(job, error)
+        return Done(job.id)
+
+    def _say(self, report: JobReport) -> None:
+        try:
+            self._channel.send(to_message(report))
+        except ChannelClosed:
+            os._exit(0)  # nobody is left to hear the result
+
+
+def _unexpected(job: Job, error: Exception) -> Failed:
+    if is_out_of_memory(error):
+        return Failed(job.id, Failure.OUT_OF_MEMORY, str(error))
+    if isinstance(error, RuntimeError) and any(word in str(error) for word in _POISONED):
+        print(f"the device is unusable after: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(os.EX_IOERR)
+    return Failed(job.id, Failure.BUG, traceback.format_exc())
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether CTranslate2's *error* means that the device's memory is full, which passes."""
+    text = str(error).lower()
+    return "out of memory" in text or "alloc_failed" in text
+
+
+def threads_per_slot(settings: ServerSettings) -> int:
+    """CPU threads for each slot, so that all slots together use the cores that this process may run on once."""
+    n_cores = settings.threads or len(os.sched_getaffinity(0))
+    return max(1, n_cores // settings.slots)
+
+
+def load(settings: ServerSettings) -> tuple[runtime.Model, Ready]:
+    """The model, loaded and tested on a second of noise. Raises ConfigError for what the operator must mend."""
+    started = time.monotonic()
+    path = weights.find(
+        settings.model,
+        Path(settings.models_dir),
+        allow_download=settings.allow_download,
+        fetch=runtime.fetch,
+        known=runtime.known_models(),
+    )
+    device = runtime.choose_device(settings.device)
+    try:
+        model = _on_device(path, device, settings)
+        warmup_s = warm_up(model)
+    except RuntimeError as error:
+        if settings.device != "auto" or device == "cpu":
+            raise ConfigError(f"cannot run the model {settings.model!r} on {device}: {error}") from error
+        print(f"cannot run on {device}, going on with the CPU: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        device = "cpu"
+        model = _on_device(path, device, settings)
+        warmup_s = warm_up(model)
+    load_s = time.monotonic() - started
+    compute_type = model.whisper.compute_type
+    return model, Ready(settings.model, device, compute_type, os.getpid(), round(load_s, 3), round(warmup_s, 3))
+
+
+def _on_device(path: Path, device: str, settings: ServerSettings) -> runtime.Model:
+    return runtime.load(path, device, settings.compute_type, settings.slots, threads_per_slot(settings))
+
+
+def warm_up(model: runtime.Model) -> float:
+    """Seconds that one window took, after a first one that paid for lazy set-up. Raises RuntimeError."""
+    noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE_HZ).astype(np.float32)
+    decoder = Decoder(model)
+    encoded = decoder.encode(noise)
+    started = time.monotonic()
+    decoder.decode([WindowRequest(noise, "en", "transcribe", beam_size=1, encoded=encoded)])
+    decoder.encode(noise)
+    return time.monotonic() - started
+
+
+def beat(say: Callable[[], None]) -> None:
+    """Call *say* each second, for ever, from a thread of its own."""
+
+    def run() -> None:
+        while True:
+            say()
+            time.sleep(_HEARTBEAT_S)
+
+    threading.Thread(target=run, name="heartbeat", daemon=True).start()
+
+
+def main() -> None:
+    """Load, report, serve until the channel closes."""
+    channel = become_child(_OOM_SCORE_ADJUST)
+
+    def heartbeat() -> None:
+        try:
+            channel.send(to_message(Heartbeat()))
+        except ChannelClosed:
+            os._exit(0)
+
+    beat(heartbeat)
+    try:
+        settings = ServerSettings.from_json(sys.argv[3])
+        model, ready = load(settings)
+        channel.send(to_message(ready))
+        Server(channel, model, settings.slots).serve()
+    except ConfigError as error:
+        channel.send(to_message(Fatal(Failure.CONFIG, str(error))))
+    except ChannelClosed:
+        os._exit(0)  # threads may be inside the model; there is nothing to tidy
+    os._exit(os.EX_CONFIG)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Why a path is treated as it is, in words. The same answer from the daemon and, as far as it goes, without one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.config import InboxConfig
+from daemon.intake.rules import judge_path
+from storage.reading import JobQueries
+from storage.records import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The rule that decided, and what led to it, a line each. *job_id* is the newest job of the path."""
+
+    rule: str
+    lines: tuple[str, ...]
+    job_id: int | None
+
+
+def explain(
+    path: Path, inboxes: Sequence[InboxConfig], jobs: JobQueries | None, unfinished: Callable[[bytes], str | None]
+) -> Explanation:
+    """What is thought of *path*. *unfinished* says what the intake waits for, None for nothing."""
+    path = Path(os.path.abspath(path))
+    inbox = next((inbox for inbox in inboxes if inbox.path in path.parents), None)
+    if inbox is None:
+        folders = ", ".join(str(inbox.path) for inbox in inboxes) or "none is configured"
+        return Explanation("not in an inbox", (f"the inboxes are: {folders}",), None)
+    where = f"in the inbox {inbox.path}"
+    verdict = judge_path(path.relative_to(inbox.path).parts, recursive=inbox.recursive)
+    if not verdict.recording:
+        return Explanation(verdict.rule, (where, verdict.rule), None)
+    lines = [where, verdict.rule, _on_disk(path)]
+    name = os.fsencode(path)
+    waiting = unfinished(name)
+    job = jobs.newest(name) if jobs is not None else None
+    lines += [waiting] if waiting else []
+    lines += [_of_job(job)] if job is not None else []
+    if not waiting and job is None:
+        lines.append("no job yet: the next scan finds it")
+    rule = waiting or (f"job {job.id} is {job.state}" if job is not None else lines[-1])
+    return Explanation(rule, tuple(lines), job.id if job is not None else None)
+
+
+def _on_disk(path: Path) -> str:
+    try:
+        status = path.lstat()
+    except OSError as error:
+        return f"on disk: {error.strerror}"
+    if stat.S_ISLNK(status.st_mode):
+        return "on disk: a symbolic link; links are not followed"
+    if not stat.S_ISREG(status.st_mode):
+        return "on disk: not a regular file; only regular files are read"
+    return f"on disk: {status.st_size} bytes"
+
+
+def _of_job(job: Job) -> str:
+    outcome = f" ({job.outcome})" if job.outcome else ""
+    reason = f": {job.reason}" if job.reason else ""
+    return f"job {job.id} is {job.state}{outcome}{reason}"

@@ -1,0 +1,77 @@
+"""Transcripts that could not be published yet, kept in the state folder so that they need not be made again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.options import JobOptions
+from daemon.outputs.formats import Document
+from daemon.transcript import Segment, Transcript, Word
+from storage.records import Fingerprint
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished document and the recording that it was made from."""
+
+    document: Document
+    fingerprint: Fingerprint
+    options_digest: str
+
+
+class KeptDocuments:
+    """A folder with one file a job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, job_id: int, kept: Kept) -> None:
+        """Keep it; it is on disk when this returns. Raises OSError."""
+        path = self._path(job_id)
+        temporary = path.with_suffix(".part")
+        content = json.dumps({"version": _VERSION, **asdict(kept)}, ensure_ascii=True)
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load(self, job_id: int) -> Kept | None:
+        """What is kept for a job; None where there is nothing that we can read."""
+        try:
+            content: dict[str, Any] = json.loads(self._path(job_id).read_bytes())
+            return _kept(content) if content.get("version") == _VERSION else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # then the recording is transcribed again
+
+    def drop(self, job_id: int) -> None:
+        """Keep nothing for a job any more."""
+        self._path(job_id).unlink(missing_ok=True)
+
+    def _path(self, job_id: int) -> Path:
+        return self._folder / f"{job_id}.json"
+
+
+def _kept(content: Mapping[str, Any]) -> Kept:
+    fields = dict(content["document"])
+    transcript = dict(fields.pop("transcript"))
+    segments = tuple(_segment(segment) for segment in transcript.pop("segments"))
+    document = Document(
+        transcript=Transcript(segments=segments, **transcript),
+        options=JobOptions.from_dict(fields.pop("options")),
+        **fields,
+    )
+    return Kept(document, Fingerprint(**content["fingerprint"]), content["options_digest"])
+
+
+def _segment(content: Mapping[str, Any]) -> Segment:
+    words = tuple(Word(**word) for word in content["words"])
+    return Segment(**{**content, "words": words, "suspect": tuple(content["suspect"])})

@@ -1,0 +1,166 @@
+"""Puts a transcript beside its recording: whole or not at all, never over a file that is not ours.
+
+The steps are apart so that the caller can commit its intent between them: `stage` writes and syncs temporary files,
+`commit` gives them their names. A crash anywhere leaves either temporary files that the intent names, or the outputs
+in place; `commit` may be called again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from daemon.errors import OutputBlocked, SourceVanished
+from daemon.options import Format
+from daemon.outputs.naming import choose_names
+from storage.records import Output
+
+Ours = Mapping[bytes, Collection[str]]
+"""The outputs of this recording that we wrote before: path to the SHA-256 of everything that we wrote there."""
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV})
+"""What filesystems without hard links answer (FAT, exFAT, many SMB servers)."""
+
+
+class NameTaken(Exception):
+    """Raised when a file that is not ours took a chosen name since it was chosen: stage again."""
+
+
+def stage(recording: bytes, contents: Mapping[Format, bytes], ours: Ours) -> tuple[Output, ...]:
+    """Write *contents* under temporary names beside *recording*, synced, the text last.
+
+    Raises OutputBlocked where the folder cannot be written, SourceVanished where it is gone; then nothing is left.
+    """
+    folder, name = os.path.split(recording)
+    staged: list[Output] = []
+    with _in_words(folder):
+        names = choose_names(
+            os.fsdecode(name),
+            tuple(contents),
+            os.listdir(os.fsdecode(folder)),
+            lambda output: _usable(os.path.join(folder, os.fsencode(output)), ours),
+        )
+        try:
+            # Whoever waits for the .txt finds the others there already.
+            for format in sorted(contents, key=lambda format: format == "txt"):
+                path = os.path.join(folder, os.fsencode(names[format]))
+                temporary = os.path.join(folder, f".tr-{secrets.token_hex(8)}.part".encode())
+                staged.append(Output(format, path, temporary, hashlib.sha256(contents[format]).hexdigest()))
+                _write_synced(temporary, contents[format])
+        except BaseException:
+            discard(staged)
+            raise
+    return tuple(staged)
+
+
+def commit(outputs: Sequence[Output], ours: Ours) -> None:
+    """Give every staged file its name, in order, and sync the folder. Those already in place are left alone.
+
+    Raises NameTaken where somebody else's file is under a name, OutputBlocked where the folder cannot be written,
+    FileNotFoundError where a staged file is gone and its output is not in place.
+    """
+    for output in outputs:
+        with _in_words(os.path.dirname(output.path)):
+            if digest_of(output.path) != output.sha256:
+                _give_name(output, ours)
+            _remove(output.temp_path)
+    for folder in {os.path.dirname(output.path) for output in outputs}:
+        with _in_words(folder):
+            _sync_folder(folder)
+
+
+def discard(outputs: Sequence[Output]) -> None:
+    """Remove the staged files of *outputs*, as far as they are there and the folder lets us."""
+    for output in outputs:
+        try:
+            _remove(output.temp_path)
+        except OSError:
+            pass  # the sweep at the next start takes it
+
+
+def digest_of(path: bytes) -> str | None:
+    """The SHA-256 of the file at *path*; None where there is no regular file that we can read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(fd, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _usable(path: bytes, ours: Ours) -> bool:
+    return not os.path.lexists(path) or (path in ours and digest_of(path) in ours[path])
+
+
+def _give_name(output: Output, ours: Ours) -> None:
+    os.stat(output.temp_path)  # gone: nothing to publish, and nothing may be removed for it
+    if os.path.lexists(output.path):
+        if not (_usable(output.path, ours) or _is_reservation(output.path)):
+            raise NameTaken(os.fsdecode(output.path))
+        os.rename(output.temp_path, output.path)
+        return
+    try:
+        os.link(output.temp_path, output.path)
+    except FileExistsError:
+        raise NameTaken(os.fsdecode(output.path)) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _reserve_and_rename(output)
+
+
+def _reserve_and_rename(output: Output) -> None:
+    try:
+        os.close(os.open(output.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        raise NameTaken(os.fsdecode(output.path)) from None
+    os.rename(output.temp_path, output.path)
+
+
+def _is_reservation(path: bytes) -> bool:
+    # Left by a crash between the two steps of _reserve_and_rename. An empty file holds nothing that could be lost.
+    return os.lstat(path).st_size == 0 and os.path.isfile(path)
+
+
+def _write_synced(path: bytes, content: bytes) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    with open(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(fd)  # never tried again on failure: the kernel may have dropped the pages (fsyncgate)
+
+
+def _sync_folder(folder: bytes) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # CIFS and some FUSE filesystems cannot sync a folder
+            raise
+    finally:
+        os.close(fd)
+
+
+def _remove(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+@contextmanager
+def _in_words(folder: bytes) -> Iterator[None]:
+    """Errors of the folder become those that say who can act."""
+    try:
+        yield
+    except FileNotFoundError:
+        if os.path.isdir(folder):
+            raise
+        raise SourceVanished(f"the folder {os.fsdecode(folder)} is gone") from None
+    except OSError as error:
+        raise OutputBlocked(f"cannot write to {os.fsdecode(folder)}: {error.strerror or error}") from error

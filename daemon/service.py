@@ -1,0 +1,365 @@
+"""The composition root: what the daemon is built of, started and stopped in which order, and why."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, Final
+
+from daemon import recovery
+from daemon.actor import ActorThread, Pulse
+from daemon.clock import iso, monotonic_s, utc_now
+from daemon.config import Config, InboxConfig, Loaded, load
+from daemon.control import ControlServer
+from daemon.decode.pool import DecodeLimits, DecodePool
+from daemon.dispatch import Dispatcher
+from daemon.engine.client import Engine, EngineSettings
+from daemon.errors import ConfigError, EngineUnavailable
+from daemon.intake.inbox import Inbox
+from daemon.locks import STATE_LOCK, Lock, Owner
+from daemon.notify import Notifier
+from daemon.outputs.kept import KeptDocuments
+from daemon.transcription import Patiently, Workshop
+from daemon.version import VERSION
+from monitor.thread import Monitor
+from storage.errors import NewerSchema, StorageDamaged, StorageError
+from storage.jobs import JobStore
+
+log = logging.getLogger(__name__)
+
+DATABASE_NAME: Final = "transcribed.db"
+
+TICK_S: Final = 2.0
+"""How often systemd is told that all loops are alive, at the least."""
+
+STALE_S: Final = 45.0
+"""A loop that has not finished a step for so long counts as stuck; systemd then restarts us (WatchdogSec=60s)."""
+
+
+class Service:
+    """A whole daemon. `run` returns when it was told to stop."""
+
+    def __init__(self, loaded: Loaded, environment: Mapping[str, str]) -> None:
+        self._loaded = loaded
+        self._environment = environment
+        self._config = loaded.config
+        self._notifier = Notifier(environment)
+        self._pulse = Pulse()
+        self._signals: list[int] = []
+        self._signalled = threading.Event()
+        self._started_at = utc_now()
+        self._threads: dict[str, ActorThread] = {}
+        self._inboxes: dict[bytes, Inbox] = {}
+        self._undo: list[tuple[str, Callable[[], None]]] = []
+        self._ready = False
+
+    def run(self) -> None:
+        """Start, work until SIGTERM or SIGINT, stop. Raises ConfigError where the operator has to act first."""
+        self._catch_signals()
+        try:
+            self._start()
+            self._ready = True
+            self._notifier.ready()
+            log.info("Ready: drop recordings in %s", self._folders(), extra={"event": "ready", "version": VERSION})
+            self._watch()
+        finally:
+            self._stop()
+
+    # Start: from what others rely on to what relies on others; each step leaves its undoing on a pile.
+
+    def _start(self) -> None:
+        config = self._config
+        log.info("Starting transcribed %s", VERSION, extra={"event": "starting", "config": _shown(config)})
+        self._make_folders()
+        owner = Owner.this_process(uuid.uuid4().hex, config.state_dir, iso(self._started_at))
+        # 1. The locks: nothing may be touched before it is certain that we are alone.
+        lock = Lock.take(config.state_dir / STATE_LOCK, owner, f"the state folder {config.state_dir}")
+        self._undo.append(("state lock", lock.release))
+        # 2. The history: every other part reads or writes it.
+        self._store = store = self._open_store(owner)
+        self._undo.append(("history", store.close))
+        store.note("daemon_started", {"pid": owner.pid, "version": VERSION}, self._started_at)
+        self._owner = owner
+        for inbox_config in config.inbox:
+            self._open_inbox(inbox_config)
+        # 3. What the last daemon left, while nothing of ours is in an inbox yet.
+        recovery.recover(store, config.state_dir / "spool")
+        for inbox in self._inboxes.values():
+            inbox.sweep()
+        # 4. The engine before the queue: a wrong model or device is the operator's to mend, and shows at once.
+        self._decode = DecodePool(workers=config.decode.workers, limits=self._limits(), on_output=_log_output)
+        self._undo.append(("decode processes", lambda: self._decode.close(1.0)))
+        self._engine = Engine(self._engine_settings(), _log_output)
+        self._undo.append(("engine", lambda: self._engine.close(5.0)))
+        self._start_engine()
+        # 5. The loops: workers, then the inboxes that feed them, then the watchers of all.
+        self._dispatcher = Dispatcher(
+            self._make_shop,
+            n_in_hand=config.engine.slots + config.decode.workers,
+            look_again=self._look_again,
+            wake=self._wake_dispatcher,
+        )
+        self._undo.append(("jobs", self._drain))
+        self._launch("dispatcher", self._dispatcher)
+        for inbox in self._inboxes.values():
+            self._launch_inbox(inbox)
+        self._monitor = Monitor(
+            interval_s=config.metrics_interval_s,
+            processes=self._processes,
+            queue=lambda: {state.value: count for state, count in store.counts().items()},
+        )
+        self._undo.append(("monitor", self._monitor.close))
+        self._launch("monitor", self._monitor)
+        # 6. The control socket last: whoever gets an answer gets a true one.
+        control = ControlServer(config.state_dir, self._commands())
+        control.start()
+        self._undo.append(("control socket", control.close))
+
+    def _make_folders(self) -> None:
+        state_dir = self._config.state_dir
+        try:
+            state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+            for name in ("spool", "kept"):
+                (state_dir / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"state_dir = {str(state_dir)!r}: cannot be used: {error.strerror}") from error
+
+    def _open_store(self, owner: Owner) -> JobStore:
+        path = self._config.state_dir / DATABASE_NAME
+        try:
+            return JobStore.open(path, owner.uuid)
+        except (NewerSchema, StorageDamaged) as error:
+            raise ConfigError(str(error)) from error
+
+    def _open_inbox(self, config: InboxConfig) -> Inbox:
+        inbox = Inbox(config, self._store, max_attempts=self._config.max_attempts, on_new=self._wake_dispatcher)
+        inbox.open(self._owner, monotonic_s())
+        self._inboxes[inbox.path] = inbox
+        return inbox
+
+    def _launch_inbox(self, inbox: Inbox) -> None:
+        name = f"inbox {inbox.config.path}"
+        thread = self._launch(name, inbox)
+        inbox.start_watching(thread.wake)
+
+    def _launch(self, name: str, actor: Any) -> ActorThread:
+        thread = self._threads[name] = ActorThread(name, actor, self._pulse)
+        thread.start()
+        return thread
+
+    def _limits(self) -> DecodeLimits:
+        decode = self._config.decode
+        return DecodeLimits(max_duration_s=decode.max_duration_s, max_source_bytes=decode.max_source_bytes)
+
+    def _engine_settings(self) -> EngineSettings:
+        engine = self._config.engine
+        return EngineSettings(
+            models_dir=self._config.models_dir,
+            device=engine.device,
+            compute_type=engine.compute_type,
+            slots=engine.slots,
+            threads=engine.threads,
+            allow_download=engine.allow_download,
+        )
+
+    def _start_engine(self) -> None:
+        models = dict.fromkeys(inbox.model for inbox in self._config.inbox)
+        try:
+            self._engine.start(next(iter(models)))
+        except EngineUnavailable as error:
+            log.warning("The engine did not start; it is tried again: %s", error, extra={"event": "engine_down"})
+
+    def _make_shop(self, patiently: Patiently) -> Workshop:
+        state_dir = self._config.state_dir
+        kept = KeptDocuments(state_dir / "kept")
+        return Workshop(self._store, self._decode, self._engine, kept, state_dir / "spool", patiently)
+
+    def _wake_dispatcher(self) -> None:
+        if (thread := self._threads.get("dispatcher")) is not None:
+            thread.wake()
+
+    def _look_again(self, path: bytes) -> None:
+        for folder, inbox in list(self._inboxes.items()):
+            if path.startswith(folder + b"/"):
+                inbox.forget(path)
+
+    # Work: the main thread only listens to signals and feeds the watchdog.
+
+    def _catch_signals(self) -> None:
+        def note(number: int, frame: FrameType | None) -> None:
+            del frame
+            self._signals.append(number)  # nothing more: a handler interrupts anything, even a lock
+            if len([seen for seen in self._signals if seen != signal.SIGHUP]) > 1 and self._ready:
+                self._dispatcher.hurry()
+            self._signalled.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, note)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken read lease (daemon/intake/writers.py) must not end us
+
+    def _watch(self) -> None:
+        tick_s = min(TICK_S, (self._notifier.watchdog_s or TICK_S * 2) / 2)
+        told = ""
+        while True:
+            self._signalled.wait(tick_s)
+            self._signalled.clear()
+            if any(number != signal.SIGHUP for number in self._signals):
+                return
+            if self._signals:
+                self._signals.clear()
+                self._reload()
+            if stale := self._pulse.stale(monotonic_s(), STALE_S):
+                log.error("Stuck: %s", ", ".join(stale), extra={"event": "stuck", "loops": stale})
+            else:
+                self._notifier.watchdog()
+            if (status := self._status_line()) != told:
+                self._notifier.status(status)
+                told = status
+
+    def _status_line(self) -> str:
+        try:
+            counts = self._store.counts()
+        except StorageError as error:
+            return f"the history cannot be read: {error}"
+        in_hand = ", ".join(f"{state} {count}" for state, count in counts.items() if count)
+        return f"engine {self._engine.status().state}; jobs: {in_hand or 'none yet'}"
+
+    # Reload: what can change under running jobs does, the rest is named.
+
+    def _reload(self) -> None:
+        self._notifier.reloading(monotonic_s())
+        try:
+            loaded = load(self._loaded.file, self._environment, require_inbox=True)
+            self._apply(loaded)
+        except ConfigError as error:
+            log.error("Not reloaded, the old configuration stays: %s", error, extra={"event": "reload_refused"})
+        self._notifier.ready()
+
+    def _apply(self, loaded: Loaded) -> None:
+        old, new = self._config, loaded.config
+        fixed = ("state_dir", "log_format", "engine", "decode", "metrics_interval_s")
+        for key in fixed:
+            if getattr(old, key) != getattr(new, key):
+                log.warning("%s changed: restart the service for that", key, extra={"event": "reload_partial"})
+        kept = {key: getattr(old, key) for key in fixed}
+        self._loaded, self._config = loaded, new.model_copy(update=kept)
+        logging.getLogger().setLevel(new.log_level.upper())
+        wanted = {os.fsencode(config.path): config for config in new.inbox}
+        for path, inbox in list(self._inboxes.items()):
+            if wanted.get(path) != inbox.config:
+                self._close_inbox(inbox)
+        for path, config in wanted.items():
+            if path not in self._inboxes:
+                inbox = self._open_inbox(config)
+                inbox.sweep()
+                self._launch_inbox(inbox)
+        log.info("Reloaded", extra={"event": "reloaded", "config": _shown(self._config)})
+
+    def _close_inbox(self, inbox: Inbox) -> None:
+        thread = self._threads.pop(f"inbox {inbox.config.path}", None)
+        if thread is not None:
+            thread.ask_to_stop()
+            thread.join(10.0)
+        inbox.close()
+        self._inboxes.pop(inbox.path, None)
+
+    # Stop: nothing new comes in, what is in hand ends or goes back, then the parts in reverse order.
+
+    def _stop(self) -> None:
+        self._notifier.stopping()
+        log.info("Stopping", extra={"event": "stopping"})
+        for inbox in list(self._inboxes.values()):
+            self._close_inbox(inbox)
+        while self._undo:
+            name, undo = self._undo.pop()
+            try:
+                undo()
+            except Exception:
+                log.exception("stopping the %s failed", name, extra={"event": "bug"})
+        log.info("Stopped", extra={"event": "stopped"})
+
+    def _drain(self) -> None:
+        for thread in self._threads.values():
+            thread.ask_to_stop()
+        if not self._dispatcher.drain(self._config.stop_grace_s):
+            log.error("a job would not end; the next start does it again", extra={"event": "drain_failed"})
+        for thread in self._threads.values():
+            thread.join(5.0)
+
+    # What the command line may ask.
+
+    def _commands(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
+        return {
+            "status": lambda request: self._status(),
+            "retry": lambda request: self._retry([int(job_id) for job_id in request["jobs"]]),
+            "cancel": lambda request: self._cancel([int(job_id) for job_id in request["jobs"]]),
+            "unfinished": lambda request: self._unfinished(os.fsencode(request["path"])),
+            "scan": lambda request: [inbox.scan_now() for inbox in self._inboxes.values()] and None,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        engine = self._engine.status()
+        return {
+            "state": "ready",
+            "version": VERSION,
+            "pid": os.getpid(),
+            "started_at": iso(self._started_at),
+            "jobs": {state.value: count for state, count in self._store.counts().items()},
+            "engine": {name: getattr(engine, name) for name in engine.__slots__},
+            "in_hand": [
+                {
+                    "job": activity.job.id,
+                    "path": os.fsdecode(activity.job.path),
+                    "stage": activity.stage,
+                    "done_s": round(activity.done_s, 1),
+                    "total_s": round(activity.total_s, 1),
+                }
+                for activity in self._dispatcher.activities()
+            ],
+            "inboxes": [
+                {
+                    "path": str(inbox.config.path),
+                    "watched_by": "events" if inbox.watching.events else "polling",
+                    "because": inbox.watching.reason,
+                    "settle_s": inbox.watching.settle_s,
+                    "offline": inbox.offline,
+                }
+                for inbox in list(self._inboxes.values())
+            ],
+            "stuck": self._pulse.stale(monotonic_s(), STALE_S),
+        }
+
+    def _retry(self, job_ids: list[int]) -> list[int]:
+        changed = self._store.retry(job_ids, utc_now())
+        self._wake_dispatcher()
+        return changed
+
+    def _cancel(self, job_ids: list[int]) -> list[int]:
+        in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id)]
+        return sorted({*in_hand, *self._store.cancel(job_ids, utc_now())})
+
+    def _unfinished(self, path: bytes) -> str | None:
+        answers = [inbox.explain(path, monotonic_s()) for inbox in list(self._inboxes.values())]
+        return next((answer for answer in answers if answer), None)
+
+    def _processes(self) -> dict[str, int]:
+        found = {"daemon": os.getpid()}
+        if (pid := self._engine.status().pid) is not None:
+            found["engine"] = pid
+        return found | {f"decoder-{index}": pid for index, pid in enumerate(self._decode.pids(), start=1)}
+
+    def _folders(self) -> str:
+        return ", ".join(str(inbox.path) for inbox in self._config.inbox)
+
+
+def _log_output(name: str, line: str) -> None:
+    log.info("%s: %s", name, line, extra={"event": "child_output", "child": name})
+
+
+def _shown(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json")

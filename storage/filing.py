@@ -1,0 +1,159 @@
+"""The intake's side of the history: files become jobs. Functions inside a transaction of the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.orm import Session, lazyload, noload
+
+from storage.records import Fingerprint, JobState, NewJob
+from storage.rows import file_values, fingerprint_of, fingerprint_values, newest_row, record, record_all
+from storage.schema import LIVE, FileRow, JobRow
+
+_CHUNK: Final = 500  # well below the parameters that SQLite takes in one statement
+_PENDING: Final = (JobState.WAITING, JobState.QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """The state in which jobs are to be."""
+
+    state: JobState
+    reason: str
+    at: datetime
+
+
+def enqueue(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int]:
+    """Queue *jobs*; see `JobStore.enqueue`."""
+    return _file(session, jobs, _Aim(JobState.QUEUED, "", at))
+
+
+def wait(session: Session, job: NewJob, reason: str, at: datetime) -> int:
+    """Let *job* wait; see `JobStore.wait`."""
+    return _file(session, [job], _Aim(JobState.WAITING, reason, at))[0]
+
+
+def touched(session: Session, path: bytes, fingerprint: Fingerprint, at: datetime) -> None:
+    """See `JobStore.touched`."""
+    row = newest_row(session, path)
+    if row is not None and fingerprint_of(row) != fingerprint:
+        session.execute(update(JobRow).where(JobRow.id == row.id).values(**fingerprint_values(fingerprint)))
+        record(session, "touched", {}, at, row.id)
+
+
+def vanished(session: Session, path: bytes, at: datetime) -> bool:
+    """See `JobStore.vanished`."""
+    row = newest_row(session, path)
+    if row is None or row.state not in _PENDING:
+        return False
+    reason = "the recording was removed or renamed before its turn"
+    _update(session, row.id, {"state": JobState.VANISHED, "reason": reason, "not_before_at": None, "finished_at": at})
+    record(session, JobState.VANISHED, {"reason": reason}, at, row.id)
+    return True
+
+
+def _file(session: Session, jobs: Sequence[NewJob], aim: _Aim) -> list[int]:
+    by_path = {job.path: job for job in jobs}  # the last one of a path counts
+    file_ids = _file_ids(session, list(by_path.values()))
+    live = _live_rows(session, list(file_ids.values()))
+    fresh = [job for path, job in by_path.items() if file_ids[path] not in live]
+    job_ids = _insert(session, fresh, file_ids, aim)
+    for path, job in by_path.items():
+        row = live.get(file_ids[path])
+        if row is not None:
+            job_ids[path] = row.id
+            _refile(session, row, job, aim)
+    return [job_ids[job.path] for job in jobs]
+
+
+def _file_ids(session: Session, jobs: Sequence[NewJob]) -> dict[bytes, int]:
+    if jobs:
+        files = upsert(FileRow)
+        session.execute(
+            files.on_conflict_do_update(
+                index_elements=[FileRow.path],
+                set_={"inbox": files.excluded.inbox, "inbox_text": files.excluded.inbox_text},
+                where=FileRow.inbox != files.excluded.inbox,
+            ),
+            [file_values(job.path, job.inbox) for job in jobs],
+        )
+    found: dict[bytes, int] = {}
+    for paths in _chunks([job.path for job in jobs]):
+        found.update(session.execute(select(FileRow.path, FileRow.id).where(FileRow.path.in_(paths))).tuples().all())
+    return found
+
+
+def _live_rows(session: Session, file_ids: Sequence[int]) -> dict[int, JobRow]:
+    query = select(JobRow).options(lazyload(JobRow.file), noload(JobRow.outputs)).where(LIVE)
+    return {
+        row.file_id: row for some in _chunks(file_ids) for row in session.scalars(query.where(JobRow.file_id.in_(some)))
+    }
+
+
+def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int], aim: _Aim) -> dict[bytes, int]:
+    if not jobs:
+        return {}
+    added = session.scalars(
+        insert(JobRow).returning(JobRow.id, sort_by_parameter_order=True),
+        [
+            {
+                "file_id": file_ids[job.path],
+                "state": aim.state,
+                "reason": aim.reason,
+                "max_attempts": job.max_attempts,
+                "options": job.options,
+                "options_digest": job.options_digest,
+                "created_at": aim.at,
+            }
+            | fingerprint_values(job.fingerprint)
+            for job in jobs
+        ],
+    ).all()
+    record_all(session, [(aim.state, {"reason": aim.reason}, job_id) for job_id in added], aim.at)
+    return {job.path: job_id for job, job_id in zip(jobs, added, strict=True)}
+
+
+def _refile(session: Session, row: JobRow, job: NewJob, aim: _Aim) -> None:
+    """Bring a live job up to date, unless somebody works on it."""
+    if row.state not in _PENDING:
+        return
+    same_content = fingerprint_of(row) == job.fingerprint
+    same_work = same_content and dict(row.options) == dict(job.options)
+    same_state = (row.state, row.reason) == (aim.state, aim.reason) and row.not_before_at is None
+    if same_work and (same_state or row.state == aim.state == JobState.QUEUED):
+        return  # also a queued retry that waits for its time: seeing the file again is no news
+    values: dict[str, object] = {
+        "state": aim.state,
+        "reason": aim.reason,
+        "not_before_at": None,
+        "options": job.options,
+        "options_digest": job.options_digest,
+        "max_attempts": job.max_attempts,
+    }
+    if not same_work:  # tries at other content or with other options count for nothing
+        values |= {"attempt": 0, "engine_deaths": 0}
+    _update(session, row.id, values | fingerprint_values(job.fingerprint))
+    if not same_state or aim.state == JobState.QUEUED:
+        reason = aim.reason or ("" if same_content else "the recording changed")
+        record(session, aim.state, {"reason": reason}, aim.at, row.id)
+
+
+def _update(session: Session, job_id: int, values: dict[str, object]) -> None:
+    session.execute(
+        update(JobRow).where(JobRow.id == job_id).values(**values), execution_options={"synchronize_session": False}
+    )
+
+
+_T = bytes | int
+
+
+def _chunks(items: Sequence[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

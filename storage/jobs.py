@@ -1,0 +1,315 @@
+"""The single writer of the job history: every change of a job, with its event, in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Generator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Self
+
+from sqlalchemy import ColumnElement, Engine, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from storage import filing
+from storage.connection import open_reader, open_writer, storage_errors
+from storage.errors import LostJob
+from storage.reading import JobQueries
+from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob, Output, Result
+from storage.rows import fingerprint_values, job_of, output_values, record, record_all, result_values
+from storage.schema import CLAIMABLE, JobRow, OutputRow
+
+_FARTHEST_WAIT: Final = timedelta(hours=2)
+"""Longer than any delay that is asked for: a job due later than this was put off under a clock that was wrong."""
+
+_IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
+_RETRYABLE: Final = (
+    JobState.FAILED,
+    JobState.QUARANTINED,
+    JobState.CANCELLED,
+    JobState.VANISHED,
+    JobState.WAITING,
+)
+_NOT_MEASURED: Final = dict.fromkeys(
+    (
+        *("outcome", "source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language"),
+        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "finished_at"),
+    )
+)
+
+
+class JobStore(JobQueries):
+    """The job history, to read and to write. Open it once; call it from any thread.
+
+    Writes come one after the other through one connection and are on disk when the call returns. What changes a job
+    in hand takes the `Job` that `claim` or `recover` returned, and raises LostJob when it is no longer in that hand.
+    """
+
+    def __init__(self, path: Path, writer: Engine, reader: Engine, owner: str) -> None:
+        super().__init__(path, reader)
+        self._writer = writer
+        self._owner = owner
+
+    @classmethod
+    def open(cls, path: Path, owner: str) -> Self:
+        """The history at *path*, made when missing. *owner* names this process in the jobs that it claims.
+
+        The caller makes sure that there is only one: a lock on the folder, say.
+        """
+        writer = open_writer(path)
+        try:
+            return cls(path, writer, open_reader(path), owner)
+        except BaseException:
+            writer.dispose()
+            raise
+
+    def close(self) -> None:
+        """End all connections; the last one moves the log into the database file."""
+        super().close()
+        self._writer.dispose()
+
+    @contextlib.contextmanager
+    def _write(self) -> Generator[Session]:
+        with (
+            storage_errors(self._path, "write"),
+            Session(self._writer, autoflush=False, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    # What the intake reports.
+
+    def enqueue(self, jobs: Sequence[NewJob], at: datetime) -> list[int]:
+        """Queue *jobs* in one transaction; the job id for each, in their order.
+
+        A waiting or queued job of the same path takes the new fingerprint and options and is queued; one in hand is
+        left alone; otherwise a new job is made. Of several jobs for one path the last counts.
+        """
+        with self._write() as session:
+            return filing.enqueue(session, jobs, at)
+
+    def wait(self, job: NewJob, reason: str, at: datetime) -> int:
+        """Like `enqueue` for one job that cannot be queued yet: it waits until the intake moves it. The job id."""
+        with self._write() as session:
+            return filing.wait(session, job, reason, at)
+
+    def touched(self, path: bytes, fingerprint: Fingerprint, at: datetime) -> None:
+        """The newest job of *path* has this fingerprint: the file changed, its content did not."""
+        with self._write() as session:
+            filing.touched(session, path, fingerprint, at)
+
+    def vanished(self, path: bytes, at: datetime) -> bool:
+        """A waiting or queued job of *path* is vanished; whether there was one."""
+        with self._write() as session:
+            return filing.vanished(session, path, at)
+
+    # A job in hand.
+
+    def claim(self, at: datetime, *, excluding: Collection[int] = ()) -> Job | None:
+        """The oldest job that is due at *at*, now running, its attempt counted; None when none is.
+
+        Jobs with an id in *excluding* are passed over.
+        """
+        due = or_(
+            JobRow.not_before_at.is_(None), JobRow.not_before_at <= at, JobRow.not_before_at > at + _FARTHEST_WAIT
+        )
+        oldest = select(JobRow.id).where(CLAIMABLE, due).order_by(JobRow.id).limit(1).correlate(None)
+        if excluding:
+            oldest = oldest.where(JobRow.id.not_in(excluding))
+        values: dict[str, object] = {
+            "state": JobState.RUNNING,
+            "reason": "",
+            "attempt": JobRow.attempt + 1,
+            "lease": JobRow.lease + 1,
+            "owner": self._owner,
+            "started_at": at,
+            "not_before_at": None,
+        }
+        with self._write() as session:
+            job_id = _update_one(session, [JobRow.id == oldest.scalar_subquery()], _NOT_MEASURED | values)
+            if job_id is None:
+                return None
+            row = session.get_one(JobRow, job_id)
+            record(session, JobState.RUNNING, {"attempt": row.attempt, "owner": self._owner}, at, job_id)
+            return job_of(row)
+
+    def decoded(
+        self,
+        job: Job,
+        *,
+        source_sha256: str,
+        audio_s: float,
+        declared_s: float | None,
+        speech_s: float,
+        at: datetime,
+    ) -> None:
+        """What decoding found out is stored with the running job."""
+        measured = {"audio_s": audio_s, "declared_s": declared_s, "speech_s": speech_s}
+        with self._write() as session:
+            _change(session, job, measured | {"source_sha256": source_sha256})
+            record(session, "decoded", measured, at, job.id)
+
+    def publishing(self, job: Job, outputs: Sequence[Output], result: Result, at: datetime) -> None:
+        """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name."""
+        with self._write() as session:
+            _change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
+            _give_up_outputs(session, job.id)
+            if outputs:
+                session.execute(insert(OutputRow), [output_values(job.id, output) for output in outputs])
+            record(session, JobState.PUBLISHING, {"n_outputs": len(outputs)}, at, job.id)
+
+    def finish(self, job: Job, result: Result, at: datetime) -> None:
+        """The job is done."""
+        with self._write() as session:
+            _change(session, job, result_values(result) | {"state": JobState.DONE, "finished_at": at})
+            detail = {"outcome": result.outcome, "reason": result.reason, "wall_s": result.wall_s}
+            record(session, JobState.DONE, detail, at, job.id)
+
+    def fail(self, job: Job, reason: str, at: datetime) -> None:
+        """The job is failed: trying again cannot help."""
+        self._end(job, JobState.FAILED, reason, at)
+
+    def quarantine(self, job: Job, reason: str, at: datetime) -> None:
+        """The job is quarantined: it is not tried again unless a person asks."""
+        self._end(job, JobState.QUARANTINED, reason, at)
+
+    def cancelled(self, job: Job, reason: str, at: datetime) -> None:
+        """The job is cancelled while it was in hand."""
+        self._end(job, JobState.CANCELLED, reason, at)
+
+    def vanish_running(self, job: Job, reason: str, at: datetime) -> None:
+        """The job is vanished: its recording went away or changed while it was in hand."""
+        self._end(job, JobState.VANISHED, reason, at)
+
+    def _end(self, job: Job, state: JobState, reason: str, at: datetime) -> None:
+        with self._write() as session:
+            _change(session, job, {"state": state, "outcome": None, "reason": reason, "finished_at": at})
+            _give_up_outputs(session, job.id)
+            record(session, state, {"reason": reason, "attempt": job.attempt}, at, job.id)
+
+    def requeue(self, job: Job, reason: str, at: datetime, *, delay_s: float = 0, refund: bool) -> None:
+        """The job is queued again, due after *delay_s* (under 2 h); with *refund* the attempt does not count."""
+        later = at + timedelta(seconds=delay_s) if delay_s > 0 else None
+        self._put_back(job, JobState.QUEUED, reason, at, not_before_at=later, refund=refund)
+
+    def hold(self, job: Job, reason: str, at: datetime, *, delay_s: float, refund: bool) -> None:
+        """The job waits for something outside of it, and is claimed again after *delay_s* (under 2 h)."""
+        later = at + timedelta(seconds=delay_s)
+        self._put_back(job, JobState.WAITING, reason, at, not_before_at=later, refund=refund)
+
+    def _put_back(
+        self, job: Job, state: JobState, reason: str, at: datetime, *, not_before_at: datetime | None, refund: bool
+    ) -> None:
+        values: dict[str, object] = {"state": state, "reason": reason, "outcome": None, "not_before_at": not_before_at}
+        if refund:
+            values["attempt"] = func.max(JobRow.attempt - 1, 0)
+        with self._write() as session:
+            _change(session, job, values)
+            _give_up_outputs(session, job.id)
+            record(session, state, {"reason": reason, "attempt": job.attempt, "refunded": refund}, at, job.id)
+
+    def engine_death(self, job: Job, at: datetime) -> int:
+        """One more engine died with this job in it; how many so far."""
+        with self._write() as session:
+            _change(session, job, {"engine_deaths": JobRow.engine_deaths + 1})
+            n_deaths = session.scalars(select(JobRow.engine_deaths).where(JobRow.id == job.id)).one()
+            record(session, "engine_died", {"engine_deaths": n_deaths}, at, job.id)
+            return n_deaths
+
+    def refresh_fingerprint(self, job: Job, fingerprint: Fingerprint, at: datetime) -> None:
+        """The job in hand has this fingerprint: the file changed, its content did not."""
+        with self._write() as session:
+            _change(session, job, fingerprint_values(fingerprint))
+            record(session, "touched", {}, at, job.id)
+
+    # Start, and what a person asks for.
+
+    def recover(self, at: datetime) -> list[Job]:
+        """Nothing is running for other owners any more; the jobs that they left publishing, for the caller to settle.
+
+        Their running jobs are queued again. A job whose last attempt that was gets one more: nobody knows whether it
+        was the cause.
+        """
+        reason = "the service stopped while this was running"
+        others = JobRow.owner.is_distinct_from(self._owner)
+        with self._write() as session:
+            requeued = session.scalars(
+                update(JobRow)
+                .where(JobRow.state == JobState.RUNNING, others)
+                .values(state=JobState.QUEUED, reason=reason, attempt=func.min(JobRow.attempt, JobRow.max_attempts - 1))
+                .returning(JobRow.id),
+                execution_options={"synchronize_session": False},
+            ).all()
+            record_all(session, [(JobState.QUEUED, {"reason": reason}, job_id) for job_id in sorted(requeued)], at)
+            left = select(JobRow).where(JobRow.state == JobState.PUBLISHING, others).order_by(JobRow.id)
+            return [job_of(row) for row in session.scalars(left)]
+
+    def retry(self, job_ids: Collection[int], at: datetime) -> list[int]:
+        """Those of *job_ids* that are queued now, as new: failed, quarantined, cancelled, vanished or waiting before.
+
+        A job whose recording has another live job is left as it is; so is the older of two jobs of one recording.
+        """
+        other = aliased(JobRow)
+        rival = exists().where(other.file_id == JobRow.file_id, other.id != JobRow.id, other.state.in_(LIVE_STATES))
+        values: dict[str, object] = {
+            "state": JobState.QUEUED,
+            "reason": "",
+            "attempt": 0,
+            "engine_deaths": 0,
+            "not_before_at": None,
+        }
+        with self._write() as session:
+            changed = [
+                job_id
+                for job_id in sorted(set(job_ids), reverse=True)
+                if _update_one(
+                    session,
+                    [JobRow.id == job_id, JobRow.state.in_(_RETRYABLE), ~rival],
+                    _NOT_MEASURED | values,
+                )
+            ]
+            changed.reverse()
+            record_all(session, [(JobState.QUEUED, {"reason": "a person asked for it"}, i) for i in changed], at)
+            return changed
+
+    def cancel(self, job_ids: Collection[int], at: datetime) -> list[int]:
+        """Those of *job_ids* that are cancelled now; waiting or queued before."""
+        reason = "a person cancelled it"
+        values = {"state": JobState.CANCELLED, "reason": reason, "not_before_at": None, "finished_at": at}
+        pending = JobRow.state.in_((JobState.WAITING, JobState.QUEUED))
+        with self._write() as session:
+            changed = [
+                job_id
+                for job_id in sorted(set(job_ids))
+                if _update_one(session, [JobRow.id == job_id, pending], values)
+            ]
+            record_all(session, [(JobState.CANCELLED, {"reason": reason}, job_id) for job_id in changed], at)
+            return changed
+
+    def note(self, kind: str, detail: Mapping[str, object], at: datetime, job_id: int | None = None) -> None:
+        """An event that is no state change."""
+        with self._write() as session:
+            record(session, kind, detail, at, job_id)
+
+
+def _update_one(session: Session, where: Sequence[ColumnElement[bool]], values: Mapping[str, object]) -> int | None:
+    """The id of the one job that matched and has *values* now."""
+    return session.scalars(
+        update(JobRow).where(*where).values(**values).returning(JobRow.id),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+
+
+def _change(session: Session, job: Job, values: Mapping[str, object]) -> None:
+    """Give a job in hand *values*, if it is still in the hand that *job* came from."""
+    mine = [JobRow.id == job.id, JobRow.lease == job.lease, JobRow.owner == job.owner, JobRow.state.in_(_IN_HAND)]
+    if _update_one(session, mine, values) is None:
+        raise LostJob(f"job {job.id} (claim {job.lease} of {job.owner}) is in other hands; its result is dropped")
+
+
+def _give_up_outputs(session: Session, job_id: int) -> None:
+    """The job has no outputs; those that it was about to write stay known as ours."""
+    session.execute(
+        update(OutputRow).where(OutputRow.job_id == job_id, OutputRow.current == 1).values(current=0),
+        execution_options={"synchronize_session": False},
+    )

@@ -1,0 +1,204 @@
+"""What the job history takes and gives: plain frozen data. Knows no SQL.
+
+Paths are bytes, as the file system has them (`os.fsencode`); times are aware UTC datetimes, cut to milliseconds when
+stored; durations are seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+
+class JobState(StrEnum):
+    """Where a job stands. A state change is always an event row too."""
+
+    WAITING = "waiting"
+    """Cannot go on yet, the reason says why. With a time it is tried again by itself; else the intake moves it."""
+    QUEUED = "queued"
+    """Ready to be claimed, at once or from its time on."""
+    RUNNING = "running"
+    """Claimed by the daemon named in its owner."""
+    PUBLISHING = "publishing"
+    """The words are there; its output files are being put in place."""
+    DONE = "done"
+    FAILED = "failed"
+    """The recording cannot be transcribed; the reason says why."""
+    QUARANTINED = "quarantined"
+    """It killed the engine too often."""
+    CANCELLED = "cancelled"
+    VANISHED = "vanished"
+    """The recording went away before its turn."""
+
+
+LIVE_STATES: Final = frozenset({JobState.WAITING, JobState.QUEUED, JobState.RUNNING, JobState.PUBLISHING})
+"""States that a job leaves by itself. A file has at most one job in them."""
+
+
+class Outcome(StrEnum):
+    """How a done job ended."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    """Less audio could be decoded than the recording declares."""
+    NO_SPEECH = "no_speech"
+    DUPLICATE = "duplicate"
+    """The same content had been transcribed before; its text was used again."""
+
+
+def _as_int64(value: int) -> int:
+    """*value* modulo 2**64 as a signed number: inodes use all 64 bits, time stamps in nanoseconds can need more."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What stat(2) says about a recording; unequal means that it may have changed. Each fits SQLite's integers."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Fingerprint:
+        """The fingerprint of *stat*; equal stat results give equal fingerprints."""
+        return cls(
+            size_bytes=_as_int64(stat.st_size),
+            mtime_ns=_as_int64(stat.st_mtime_ns),
+            ctime_ns=_as_int64(stat.st_ctime_ns),
+            device=_as_int64(stat.st_dev),
+            inode=_as_int64(stat.st_ino),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be made. *options* hold JSON types; *options_digest* is equal where they give the same words."""
+
+    path: bytes
+    inbox: bytes
+    fingerprint: Fingerprint
+    options: Mapping[str, object]
+    options_digest: str
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file of a transcript: where it goes, its name until then, and the hash of its content."""
+
+    format: str
+    path: bytes
+    temp_path: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a recording and what made it. *reason* is empty where there is nothing to explain."""
+
+    outcome: Outcome
+    reason: str
+    language: str | None
+    language_probability: float | None
+    model: str
+    device: str
+    compute_type: str
+    wall_s: float
+    n_segments: int
+    n_words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stood when it was read.
+
+    *attempt* counts the claims that were not refunded. *lease* counts all claims: with *owner* it tells this claim
+    from every other one, so what a forgotten worker writes is refused. *outputs* are those of its last publication.
+    """
+
+    id: int
+    path: bytes
+    inbox: bytes
+    fingerprint: Fingerprint
+    options: Mapping[str, object]
+    options_digest: str
+    state: JobState
+    outcome: Outcome | None
+    reason: str
+    attempt: int
+    max_attempts: int
+    engine_deaths: int
+    owner: str | None
+    lease: int
+    source_sha256: str | None
+    audio_s: float | None
+    declared_s: float | None
+    speech_s: float | None
+    wall_s: float | None
+    language: str | None
+    language_probability: float | None
+    model: str | None
+    device: str | None
+    compute_type: str | None
+    n_segments: int | None
+    n_words: int | None
+    outputs: tuple[Output, ...]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    not_before_at: datetime | None
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of audio per second of work; None before the end."""
+        if self.audio_s is None or not self.wall_s:
+            return None
+        return self.audio_s / self.wall_s
+
+    @property
+    def result(self) -> Result | None:
+        """The result stored with the job, also while it is publishing; None before."""
+        if self.outcome is None or self.wall_s is None:
+            return None
+        return Result(
+            outcome=self.outcome,
+            reason=self.reason,
+            language=self.language,
+            language_probability=self.language_probability,
+            model=self.model or "",
+            device=self.device or "",
+            compute_type=self.compute_type or "",
+            wall_s=self.wall_s,
+            n_segments=self.n_segments or 0,
+            n_words=self.n_words or 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """The newest job of a path, as much of it as a scan needs."""
+
+    path: bytes
+    job_id: int
+    state: JobState
+    fingerprint: Fingerprint
+    reason: str
+    not_before_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history. *kind* is the new state of the job, or the name of something that is no state."""
+
+    id: int
+    at: datetime
+    job_id: int | None
+    kind: str
+    detail: Mapping[str, object]

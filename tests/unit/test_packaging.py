@@ -1,0 +1,103 @@
+"""The package installs what it should, and collides with nobody."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGES = ("daemon", "storage", "monitor")
+LOCKS = ("requirements.lock", "requirements-cuda.lock")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nobody_else_owns_our_names(package: str) -> None:
+    """No other installed distribution brings a top-level package of the same name."""
+    assert set(packages_distributions().get(package, [])) <= {"transcribed"}
+
+
+def test_our_packages_are_imported_from_here() -> None:
+    """Seen from another folder, our packages come from this checkout."""
+    show = f"import {', '.join(PACKAGES)}; print(*(m.__file__ for m in ({', '.join(PACKAGES)})), sep='\\n')"
+    printed = subprocess.run([sys.executable, "-P", "-c", show], cwd="/", capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == [str(ROOT / package / "__init__.py") for package in PACKAGES]
+
+
+def test_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
+    """The wheel has every module of our three packages, the metadata, and no test, unit or note."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in names} == set(PACKAGES)
+    modules = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+
+
+def test_console_script_is_installed() -> None:
+    """`transcribed` is the entry point of the command line."""
+    (script,) = distribution("transcribed").entry_points.select(group="console_scripts")
+    assert (script.name, script.value) == ("transcribed", "daemon.cli:main")
+
+
+def test_console_script_works_from_another_folder(tmp_path: Path) -> None:
+    """`transcribed --help` needs neither the checkout as current folder nor a configuration."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRANSCRIBED_")}
+    command = [str(Path(sys.executable).parent / "transcribed"), "--help"]
+    helped = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "run" in helped.stdout
+
+
+def _requirement_lines() -> list[str]:
+    """The lines of pyproject.toml that name a run-time dependency."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert block
+    return block.group(1).splitlines()
+
+
+def test_each_dependency_has_a_reason() -> None:
+    """Every run-time dependency says on its line what it is for."""
+    lines = _requirement_lines()
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert len(lines) == len(declared)
+    assert [line for line in lines if not re.search(r'",\s+# \w', line)] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_pins_and_hashes_each_package(lock: str) -> None:
+    """Every entry has one exact version and at least one SHA-256."""
+    text = (ROOT / lock).read_text(encoding="utf-8").replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert entries
+    pinned = re.compile(r"[a-z0-9.-]+==\S+ (; [^-]+)?( *--hash=sha256:[0-9a-f]{64})+ *")
+    assert [entry[:60] for entry in entries if not pinned.fullmatch(entry)] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_has_no_address(lock: str) -> None:
+    """Each machine installs from its own index: no URL, no index option, no local path."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "file:" not in text
+    assert not re.search(r"^--?(?!hash)[a-z-]*(index|find-links|extra|trusted)", text, re.MULTILINE)
+
+
+def test_lock_knows_every_dependency() -> None:
+    """Each declared run-time dependency, the embedded model included, is in requirements.lock."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {
+        re.split(r"[^A-Za-z0-9-]", line)[0]
+        for line in (*project["dependencies"], *project["optional-dependencies"]["embedded"])
+    }
+    locked = set(
+        re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert wanted <= locked
