@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from daemon.clock import monotonic_s
 
 log = logging.getLogger(__name__)
+
+STALE_S: Final = 45.0
+"""A loop that has not finished a step for so long counts as stuck; systemd then restarts us (WatchdogSec=60s)."""
 
 
 class Actor(Protocol):
@@ -34,9 +37,9 @@ class Pulse:
         """Loop *name* ended on purpose."""
         self._beats.pop(name, None)
 
-    def stale(self, now: float, limit_s: float) -> list[str]:
-        """The loops that have not finished a step for *limit_s*."""
-        return [name for name, at in dict(self._beats).items() if now - at > limit_s]
+    def stale(self, now: float) -> list[str]:
+        """The loops that have not finished a step for STALE_S."""
+        return [name for name, at in dict(self._beats).items() if now - at > STALE_S]
 
 
 class ActorThread:

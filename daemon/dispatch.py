@@ -91,6 +91,10 @@ class Dispatcher:
             self._activities[job.id] = activity
         self._pool.submit(self._work, activity)
 
+    def wake(self) -> None:
+        """There may be a job to claim."""
+        self._wake()
+
     def activities(self) -> list[Activity]:
         """The jobs in hand."""
         with self._lock:

@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final
 
+from monitor.thread import Monitor
+
 from daemon import recovery
-from daemon.actor import ActorThread, Pulse
+from daemon.actor import Actor, ActorThread, Pulse
+from daemon.answers import Answers
 from daemon.clock import iso, monotonic_s, utc_now
 from daemon.config import Config, InboxConfig, Loaded, load
 from daemon.control import ControlServer
@@ -26,7 +29,6 @@ from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
-from monitor.thread import Monitor
 from storage.errors import NewerSchema, StorageDamaged, StorageError
 from storage.jobs import JobStore
 
@@ -36,9 +38,6 @@ DATABASE_NAME: Final = "transcribed.db"
 
 TICK_S: Final = 2.0
 """How often systemd is told that all loops are alive, at the least."""
-
-STALE_S: Final = 45.0
-"""A loop that has not finished a step for so long counts as stuck; systemd then restarts us (WatchdogSec=60s)."""
 
 
 class Service:
@@ -116,7 +115,8 @@ class Service:
         self._undo.append(("monitor", self._monitor.close))
         self._launch("monitor", self._monitor)
         # 6. The control socket last: whoever gets an answer gets a true one.
-        control = ControlServer(config.state_dir, self._commands())
+        answers = Answers(store, self._engine, self._dispatcher, self._inboxes, self._pulse, self._started_at)
+        control = ControlServer(config.state_dir, answers.commands())
         control.start()
         self._undo.append(("control socket", control.close))
 
@@ -147,7 +147,7 @@ class Service:
         thread = self._launch(name, inbox)
         inbox.start_watching(thread.wake)
 
-    def _launch(self, name: str, actor: Any) -> ActorThread:
+    def _launch(self, name: str, actor: Actor) -> ActorThread:
         thread = self._threads[name] = ActorThread(name, actor, self._pulse)
         thread.start()
         return thread
@@ -213,7 +213,7 @@ class Service:
             if self._signals:
                 self._signals.clear()
                 self._reload()
-            if stale := self._pulse.stale(monotonic_s(), STALE_S):
+            if stale := self._pulse.stale(monotonic_s()):
                 log.error("Stuck: %s", ", ".join(stale), extra={"event": "stuck", "loops": stale})
             else:
                 self._notifier.watchdog()
@@ -237,7 +237,7 @@ class Service:
             loaded = load(self._loaded.file, self._environment, require_inbox=True)
             self._apply(loaded)
         except ConfigError as error:
-            log.error("Not reloaded, the old configuration stays: %s", error, extra={"event": "reload_refused"})
+            log.warning("Not reloaded, the old configuration stays: %s", error, extra={"event": "reload_refused"})
         self._notifier.ready()
 
     def _apply(self, loaded: Loaded) -> None:
@@ -290,62 +290,6 @@ class Service:
             log.error("a job would not end; the next start does it again", extra={"event": "drain_failed"})
         for thread in self._threads.values():
             thread.join(5.0)
-
-    # What the command line may ask.
-
-    def _commands(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
-        return {
-            "status": lambda request: self._status(),
-            "retry": lambda request: self._retry([int(job_id) for job_id in request["jobs"]]),
-            "cancel": lambda request: self._cancel([int(job_id) for job_id in request["jobs"]]),
-            "unfinished": lambda request: self._unfinished(os.fsencode(request["path"])),
-            "scan": lambda request: [inbox.scan_now() for inbox in self._inboxes.values()] and None,
-        }
-
-    def _status(self) -> dict[str, Any]:
-        engine = self._engine.status()
-        return {
-            "state": "ready",
-            "version": VERSION,
-            "pid": os.getpid(),
-            "started_at": iso(self._started_at),
-            "jobs": {state.value: count for state, count in self._store.counts().items()},
-            "engine": {name: getattr(engine, name) for name in engine.__slots__},
-            "in_hand": [
-                {
-                    "job": activity.job.id,
-                    "path": os.fsdecode(activity.job.path),
-                    "stage": activity.stage,
-                    "done_s": round(activity.done_s, 1),
-                    "total_s": round(activity.total_s, 1),
-                }
-                for activity in self._dispatcher.activities()
-            ],
-            "inboxes": [
-                {
-                    "path": str(inbox.config.path),
-                    "watched_by": "events" if inbox.watching.events else "polling",
-                    "because": inbox.watching.reason,
-                    "settle_s": inbox.watching.settle_s,
-                    "offline": inbox.offline,
-                }
-                for inbox in list(self._inboxes.values())
-            ],
-            "stuck": self._pulse.stale(monotonic_s(), STALE_S),
-        }
-
-    def _retry(self, job_ids: list[int]) -> list[int]:
-        changed = self._store.retry(job_ids, utc_now())
-        self._wake_dispatcher()
-        return changed
-
-    def _cancel(self, job_ids: list[int]) -> list[int]:
-        in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id)]
-        return sorted({*in_hand, *self._store.cancel(job_ids, utc_now())})
-
-    def _unfinished(self, path: bytes) -> str | None:
-        answers = [inbox.explain(path, monotonic_s()) for inbox in list(self._inboxes.values())]
-        return next((answer for answer in answers if answer), None)
 
     def _processes(self) -> dict[str, int]:
         found = {"daemon": os.getpid()}

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.orm import Session, lazyload, noload
+from sqlalchemy.orm import Session, lazyload
 
 from storage.records import Fingerprint, JobState, NewJob
 from storage.rows import file_values, fingerprint_of, fingerprint_values, newest_row, record, record_all
@@ -85,12 +85,12 @@ def _file_ids(session: Session, jobs: Sequence[NewJob]) -> dict[bytes, int]:
         )
     found: dict[bytes, int] = {}
     for paths in _chunks([job.path for job in jobs]):
-        found.update(session.execute(select(FileRow.path, FileRow.id).where(FileRow.path.in_(paths))).tuples().all())
+        found.update(session.execute(select(FileRow.path, FileRow.id).where(FileRow.path.in_(paths))).all())
     return found
 
 
 def _live_rows(session: Session, file_ids: Sequence[int]) -> dict[int, JobRow]:
-    query = select(JobRow).options(lazyload(JobRow.file), noload(JobRow.outputs)).where(LIVE)
+    query = select(JobRow).options(lazyload(JobRow.file), lazyload(JobRow.outputs)).where(LIVE)
     return {
         row.file_id: row for some in _chunks(file_ids) for row in session.scalars(query.where(JobRow.file_id.in_(some)))
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Collection, Generator
 from datetime import datetime
 from pathlib import Path
@@ -75,7 +76,7 @@ class JobQueries:
         """The number of jobs in every state; zero where there are none."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         with self._read() as session:
-            return dict.fromkeys(JobState, 0) | dict(session.execute(query).tuples().all())
+            return dict.fromkeys(JobState, 0) | dict(session.execute(query).all())
 
     def oldest_queued_at(self) -> datetime | None:
         """When the job that has been queued the longest was made."""
@@ -127,6 +128,25 @@ class JobQueries:
         """
         with self._read() as session:
             return frozenset(session.scalars(select(OutputRow.sha256).where(OutputRow.path == path)))
+
+
+    def written(self, recording: bytes) -> dict[bytes, frozenset[str]]:
+        """Every output path that was ever meant for a transcript of *recording*, with the SHA-256s meant for it.
+
+        A file there with one of these hashes is ours, and nobody has edited it. Publications that were given up
+        half-way count too: some of their files may be in place.
+        """
+        query = (
+            select(OutputRow.path, OutputRow.sha256)
+            .join(JobRow, JobRow.id == OutputRow.job_id)
+            .join(FileRow, FileRow.id == JobRow.file_id)
+            .where(FileRow.path == recording)
+        )
+        found: defaultdict[bytes, set[str]] = defaultdict(set)
+        with self._read() as session:
+            for path, sha256 in session.execute(query):
+                found[path].add(sha256)
+        return {path: frozenset(hashes) for path, hashes in found.items()}
 
 
 class JobReader(JobQueries):

@@ -116,8 +116,8 @@ class Demo:
 
     def run(self) -> None:
         """Raises DemoFailed where a person would be disappointed."""
-        self.inbox.mkdir(exist_ok=True)
-        self.state_dir.mkdir(exist_ok=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(parents=True, exist_ok=True)
         if self.is_ready():
             raise DemoFailed(
                 "The service is running here already (make run?). Please stop it, then start the demo again."
@@ -220,12 +220,12 @@ class Demo:
             status: dict[str, Any] = json.loads(asked.stdout)
         except ValueError:
             return False
-        return bool(status.get("ready"))
+        return status.get("state") == "ready"
 
     def ask(self, *words: str) -> str:
         """What `transcribed WORDS` prints."""
         asked = subprocess.run([_command(), *words], env=self.environment, capture_output=True, text=True, check=False)
-        if asked.returncode not in (0, 1):
+        if asked.returncode != 0:
             raise DemoFailed(f"transcribed {' '.join(words)} failed: {asked.stderr.strip()}")
         return asked.stdout
 

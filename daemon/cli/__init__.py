@@ -1,4 +1,5 @@
-"""The command line: one module per command."""
+"""The command line: one module per command, loaded only when it is the one that was typed."""
 
+from daemon.cli.app import main
 
-def main() -> None: ...
+__all__ = ["main"]

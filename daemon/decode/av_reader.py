@@ -86,13 +86,16 @@ class AvTrack:
             raise UnreadableRecording(f"its sound is coded as {self.codec}, which is not read")
         self.sample_rate_hz = int(context.sample_rate or 0)
         self.channels = context.layout.nb_channels
-        self._family = self._container.format.name.split(",")[0]
-        self.declared_s = self._declared_s() if self._family in _SAYS_DURATION else None
+        family = self._container.format.name.split(",")[0]
+        self._has_times = family in _HAS_TIMES
+        self._origin_s = Fraction(self._container.start_time or 0, av.time_base)
+        self.declared_s = self._declared_s() if family in _SAYS_DURATION else None
 
     def _declared_s(self) -> float | None:
         duration, base = self._stream.duration, self._stream.time_base
         if duration is not None and base is not None:
-            return float(duration * base) or None
+            late_s = (self._stream.start_time or 0) * base - self._origin_s  # we fill that with silence
+            return float(duration * base + max(Fraction(0), late_s if self._has_times else Fraction(0))) or None
         written = _clock_s(self._stream.metadata.get("DURATION", ""))  # Matroska's, of this track alone
         if written is not None:
             return written
@@ -114,10 +117,9 @@ class AvTrack:
             yield _averaged(frame) if _has_no_layout(frame) else frame
 
     def _gap_before(self, frame: AudioFrame, position_s: Fraction) -> Fraction | None:
-        if self._family not in _HAS_TIMES or frame.pts is None or frame.time_base is None:
+        if not self._has_times or frame.pts is None or frame.time_base is None:
             return None
-        origin = Fraction(self._container.start_time or 0, av.time_base)
-        at = frame.pts * frame.time_base - origin
+        at = frame.pts * frame.time_base - self._origin_s
         gap_s = at - position_s
         credible = gap_s <= _MAX_GAP_S if self.declared_s is None else at <= self.declared_s + 1
         return gap_s if gap_s >= _MIN_GAP_S and credible else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -89,7 +88,7 @@ def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
     if (what := sniff.not_a_recording(head)) is not None:
         raise UnreadableRecording(f"it is not audio but {what}")
     digest = sha256(job.recording_fd, pulse)
-    reading = _Readers(job, settings.limits, pulse).best(sniff.libsndfile_reads(head))
+    reading = _Readers(job, settings.limits, pulse).best(sniff.reader_order(head))
     return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse))
 
 
@@ -104,17 +103,16 @@ class _Readers:
         check_shape(self._header.rate_hz, self._header.channels, limits)
         check_duration(self._header.duration_s, limits)
 
-    def best(self, soundfile_first: bool) -> Reading:
-        """What the first reader makes of it that gets all; else the one that got most."""
-        openers = [self._soundfile, self._av] if soundfile_first else [self._av]
-        readings: list[tuple[Reading, Callable[[], Track]]] = []
+    def best(self, order: tuple[sniff.Reader, ...]) -> Reading:
+        """What the first of *order* makes of it that gets all; else the one that got most. pydub only if none did."""
+        readings: list[tuple[Reading, sniff.Reader]] = []
         reasons: list[str] = []
         empty: EmptyRecording | None = None
-        for opener in (*openers, self._pydub):
-            if opener == self._pydub and (readings or empty):
+        for reader in (*order, "pydub"):
+            if reader == "pydub" and (readings or empty):
                 break
             try:
-                reading = self._read(opener)
+                reading = self._read(reader)
             except UnreadableRecording as error:
                 reasons.append(str(error))
                 continue
@@ -123,14 +121,14 @@ class _Readers:
                 continue
             if not reading.short:
                 return reading
-            readings.append((reading, opener))
+            readings.append((reading, reader))
         if not readings:
             raise empty or UnreadableRecording("no reader finds audio in it: " + "; ".join(reasons))
-        most, opener = max(readings, key=lambda pair: pair[0].n_samples)
-        return most if most is readings[-1][0] else self._read(opener)
+        most, reader = max(readings, key=lambda pair: pair[0].n_samples)
+        return most if most is readings[-1][0] else self._read(reader)
 
-    def _read(self, opener: Callable[[], Track]) -> Reading:
-        with closing(opener()) as track:
+    def _read(self, reader: sniff.Reader) -> Reading:
+        with closing(self._open(reader)) as track:
             declared_s = self._header.duration_s or track.declared_s
             check_duration(declared_s, self._limits)
             n_samples = Spool(self._job.spool_fd, self._limits, self._pulse).write(resampled(track.frames()))
@@ -146,18 +144,12 @@ class _Readers:
                 n_damaged=track.n_damaged,
             )
 
-    def _file(self) -> DescriptorFile:
+    def _open(self, reader: sniff.Reader) -> Track:
+        if reader == "pydub":
+            return PydubTrack(self._job.recording_fd, self._job.extension, self._limits)
         suffix = f".{self._job.extension}" if self._job.extension else ""
-        return DescriptorFile(self._job.recording_fd, f"recording{suffix}", self._pulse)
-
-    def _soundfile(self) -> Track:
-        return SoundfileTrack(self._file(), self._limits)
-
-    def _av(self) -> Track:
-        return AvTrack(self._file(), self._limits)
-
-    def _pydub(self) -> Track:
-        return PydubTrack(self._job.recording_fd, self._job.extension, self._limits)
+        file = DescriptorFile(self._job.recording_fd, f"recording{suffix}", self._pulse)
+        return SoundfileTrack(file, self._limits) if reader == "soundfile" else AvTrack(file, self._limits)
 
 
 def _nothing(track: Track) -> EmptyRecording | UnreadableRecording:

@@ -32,7 +32,7 @@ class Declared:
 
 
 def declared(read_at: ReadAt) -> Declared:
-    """What the header of a WAV, RF64, W64, AIFF, CAF, AU, FLAC, SPHERE or MP3 file declares; nothing for others."""
+    """What the header of a WAV, RF64, W64, AIFF, CAF, AU, FLAC, SPHERE, MP3 or WMA file declares; nothing for others."""
     head = read_at(0, 16)
     try:
         for magic, parse in _PARSERS:
@@ -184,6 +184,18 @@ def _mp3(read_at: ReadAt) -> Declared:
     return Declared(_seconds(n_frames * (1152 if version == 3 else 576), rate), rate, 1 if mono else 2)
 
 
+_ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def _asf(read_at: ReadAt) -> Declared:
+    # ASF specification 01.20.05, section 3.2: play duration in 100 ns, which counts the preroll (ms) in.
+    head = read_at(0, 1 << 16)
+    at = head.index(_ASF_FILE_PROPERTIES)
+    play, preroll_ms, flags = struct.unpack_from("<Q8xQI", head, at + 64)
+    broadcast = flags & 1
+    return Declared(None if broadcast else _seconds(play / 1e7 - preroll_ms / 1e3, 1))
+
+
 _PARSERS: Final[tuple[tuple[bytes, Callable[[ReadAt], Declared]], ...]] = (
     (b"RIFF", _wav),
     (b"RIFX", _wav),
@@ -195,4 +207,5 @@ _PARSERS: Final[tuple[tuple[bytes, Callable[[ReadAt], Declared]], ...]] = (
     (b"dns.", _au),
     (b"caff", _caf),
     (b"NIST_1A", _sphere),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _asf),
 )

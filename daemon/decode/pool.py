@@ -242,8 +242,11 @@ class DecodePool:
             name = f"decoder-{self._n_started}"
         worker = _Worker(self._spawn(name))
         with self._lock:
-            self._busy.append(worker)
-        return worker
+            if not self._closed.is_set():
+                self._busy.append(worker)
+                return worker
+        worker.kill()  # close() did not see it
+        raise DecodeFailed("no decoding any more: the service stops")
 
     def _spawn(self, name: str) -> Child:
         try:

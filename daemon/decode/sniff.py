@@ -6,7 +6,7 @@ and make it open other files and addresses.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 HEAD_BYTES: Final = 4096
 """How much of the start of a file the functions here want to see."""
@@ -40,9 +40,11 @@ _TEXT_BYTES: Final = frozenset(range(0x20, 0x100)) - {0x7F} | frozenset(b"\t\n\v
 _MIN_TEXT: Final = 16
 """Shorter than this, a file is not called text: some bytes of audio may look like it."""
 
-_LIBSNDFILE_MAGIC: Final = (
-    (0, b"RIFF"), (0, b"RIFX"), (0, b"RF64"), (0, b"riff\x2e\x91\xcf\x11"), (0, b"FORM"), (0, b".snd"), (0, b"dns."),
-    (0, b"caff"), (0, b"fLaC"), (0, b"OggS"), (0, b"NIST_1A"), (0, b"ID3"), (0, b"Creative Voice File\x1a"),
+Reader = Literal["soundfile", "pyav", "pydub"]
+
+_LIBSNDFILE_FIRST: Final = (
+    b"RIFF", b"RIFX", b"RF64", b"riff\x2e\x91\xcf\x11", b"FORM", b".snd", b"dns.",
+    b"caff", b"fLaC", b"OggS", b"NIST_1A", b"Creative Voice File\x1a",
 )  # fmt: skip
 
 
@@ -74,11 +76,17 @@ def _looks_like_text(head: bytes) -> bool:
     return True
 
 
-def libsndfile_reads(head: bytes) -> bool:
-    """Whether the file opens like a format that libsndfile is right for; it also guesses, and we do not let it."""
-    if any(head[offset:].startswith(magic) for offset, magic in _LIBSNDFILE_MAGIC):
-        return True
-    return _is_mpeg_layer_3(head)
+def reader_order(head: bytes) -> tuple[Reader, ...]:
+    """The readers to ask, the best first, by how the file opens; PyAV alone where libsndfile could only guess.
+
+    Opus and MP3 go to PyAV first. libsndfile keeps Opus's pre-skip (6.5 ms) in, and mpg123 inside it writes a line to
+    stderr for each damaged MP3 frame and does not count them.
+    """
+    if head.startswith(_LIBSNDFILE_FIRST) and head[28:36] != b"OpusHead":
+        return ("soundfile", "pyav")
+    if head.startswith((b"OggS", b"ID3")) or _is_mpeg_layer_3(head):
+        return ("pyav", "soundfile")
+    return ("pyav",)
 
 
 def _is_mpeg_layer_3(head: bytes) -> bool:

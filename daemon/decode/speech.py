@@ -40,7 +40,7 @@ def _model_path() -> str:
 
 def load() -> Session:
     """The model, ready to run, on one thread."""
-    options: Any = onnxruntime.SessionOptions()  # pyright: ignore[reportUnknownMemberType]
+    options = cast(Any, onnxruntime).SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # the arena keeps the largest block that it ever saw

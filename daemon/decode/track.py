@@ -53,7 +53,7 @@ def check_duration(duration_s: float | None, limits: DecodeLimits) -> None:
     """Raises RecordingTooLarge where *duration_s* is over the limit."""
     if duration_s is not None and duration_s > limits.max_duration_s:
         raise RecordingTooLarge(
-            f"it lasts {duration_s / 3600:.1f} hours; the limit is {limits.max_duration_s / 3600:g} hours "
+            f"it is longer than the limit of {limits.max_duration_s / 3600:g} hours "
             "(split the recording, or raise the limit in the configuration)"
         )
 

@@ -31,7 +31,8 @@ _OOM_SCORE_ADJUST: Final = 300
 _NICENESS: Final = 5
 """Decoding runs ahead of the model and must not slow it down."""
 
-_ADDRESS_SPACE_BYTES: Final = 3 * 1024**3
+_ADDRESS_SPACE_BYTES: Final = 1536 * 1024**2
+"""0.45 GB is what an hour of any common format takes, most of it libraries; the rest is margin for odd ones."""
 _MAX_OPEN_FILES: Final = 64
 
 _KINDS: Final[dict[type[Exception], str]] = {

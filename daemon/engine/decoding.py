@@ -16,6 +16,7 @@ import numpy as np
 from daemon.engine import guards
 from daemon.engine.assembly import DecodedSegment, DecodedWindow
 from daemon.engine.runtime import Encoded, Generated, Model, Samples, Tokenizer, to_array, to_storage
+from daemon.engine.timestamps import STEP_S, split_at_timestamps
 from daemon.engine.windows import MAX_WINDOW_SAMPLES
 from daemon.engine.words import Line, words_of_lines
 from daemon.transcript import SAMPLE_RATE_HZ
@@ -29,8 +30,6 @@ _MAX_LENGTH: Final = 2 * _MAX_TEXT_TOKENS
 _MAX_PROMPT_TOKENS: Final = _MAX_TEXT_TOKENS - 1  # and the token that announces it
 
 _BEST_OF: Final = 5  # samples drawn at each temperature above zero, as in the original algorithm
-
-_STEP_S: Final = 0.02  # of a timestamp token, and of the alignment
 
 _SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // 100  # of the features
 
@@ -140,7 +139,7 @@ class Decoder:
             _stack([encoded[n] for n in group]),
             [_prompt(tokenizer, batch[n].prompt) for n, tokenizer in zip(group, tokenizers, strict=True)],
             max_length=_MAX_LENGTH,
-            max_initial_timestamp_index=round(1.0 / _STEP_S),  # speech begins within a second of its window
+            max_initial_timestamp_index=round(1.0 / STEP_S),  # speech begins within a second of its window
             suppress_tokens=_suppressed(tokenizers[0]),
             return_scores=True,
             return_no_speech_prob=True,
@@ -152,7 +151,11 @@ class Decoder:
         duration_s = len(item.samples) / SAMPLE_RATE_HZ
         silence = best.silence or not best.text
         tokenizer = self._model.tokenizer(item.language, item.task)
-        lines, covered_s = ([], duration_s) if silence else split_at_timestamps(best.tokens, tokenizer, duration_s)
+        lines, covered_s = (
+            ([], duration_s)
+            if silence
+            else split_at_timestamps(best.tokens, tokenizer.eot, tokenizer.timestamp_begin, duration_s)
+        )
         segments = [DecodedSegment(start, end, tokenizer.decode(tokens)) for start, end, tokens in lines]
         if item.words and segments:
             segments = self._with_words(item, encoded, tokenizer, [tokens for _, _, tokens in lines], segments)
@@ -180,33 +183,10 @@ class Decoder:
         first_step: dict[int, int] = {}
         for token, step in aligned.alignments:
             first_step.setdefault(token, step)
-        times_s = [first_step[n] * _STEP_S for n in sorted(first_step)]
+        times_s = [first_step[n] * STEP_S for n in sorted(first_step)]
         lines = [Line(*tokenizer.split_to_word_tokens(text), len(text)) for text in texts]
         words = words_of_lines(lines, times_s, aligned.text_token_probs)
         return [replace(segment, words=spoken) for segment, spoken in zip(segments, words, strict=True)]
-
-
-def split_at_timestamps(
-    tokens: Sequence[int], tokenizer: Tokenizer, duration_s: float
-) -> tuple[list[tuple[float, float, tuple[int, ...]]], float]:
-    """The lines (start_s, end_s, text tokens) between timestamp tokens, and how far into the window they reach.
-
-    A last line without its closing timestamp was cut off: it is left out, unless it is the only one.
-    """
-    lines: list[tuple[float, float, tuple[int, ...]]] = []
-    start_s, text = 0.0, list[int]()
-    for token in tokens:
-        if token < tokenizer.eot:
-            text.append(token)
-        elif token >= tokenizer.timestamp_begin:
-            at_s = min((token - tokenizer.timestamp_begin) * _STEP_S, duration_s)
-            if text:
-                lines.append((start_s, max(start_s, at_s), tuple(text)))
-                text = []
-            start_s = at_s
-    if text and not lines:
-        lines, start_s = [(start_s, duration_s, tuple(text))], duration_s
-    return lines, start_s
 
 
 def _groups(batch: Sequence[WindowRequest], items: Iterable[int]) -> list[list[int]]:

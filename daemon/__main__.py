@@ -1,0 +1,5 @@
+"""``python -m daemon`` is ``transcribed``."""
+
+from daemon.cli import main
+
+main()

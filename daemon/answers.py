@@ -1,0 +1,102 @@
+"""What the running daemon answers to the command line: its state, and changes to jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from daemon.actor import Pulse
+from daemon.clock import iso, monotonic_s, utc_now
+from daemon.control import Command, Request
+from daemon.dispatch import Dispatcher
+from daemon.engine.client import Engine
+from daemon.intake.inbox import Inbox
+from daemon.transcription import Activity
+from daemon.version import VERSION
+from storage.jobs import JobStore
+
+
+class Answers:
+    """The commands of the control socket, over the parts of a running service. Called from many threads."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        engine: Engine,
+        dispatcher: Dispatcher,
+        inboxes: Mapping[bytes, Inbox],
+        pulse: Pulse,
+        started_at: datetime,
+    ) -> None:
+        """*inboxes* is the service's own: it changes when the configuration is read again."""
+        self._store = store
+        self._engine = engine
+        self._dispatcher = dispatcher
+        self._inboxes = inboxes
+        self._pulse = pulse
+        self._started_at = started_at
+
+    def commands(self) -> Mapping[str, Command]:
+        """The commands by name."""
+        return {
+            "status": self._status,
+            "retry": self._retry,
+            "cancel": self._cancel,
+            "unfinished": self._unfinished,
+        }
+
+    def _status(self, request: Request) -> dict[str, Any]:
+        del request
+        engine = self._engine.status()
+        return {
+            "state": "ready",
+            "version": VERSION,
+            "pid": os.getpid(),
+            "started_at": iso(self._started_at),
+            "jobs": {state.value: count for state, count in self._store.counts().items()},
+            "engine": {name: getattr(engine, name) for name in engine.__slots__},
+            "in_hand": [_activity(activity) for activity in self._dispatcher.activities()],
+            "inboxes": [_inbox(inbox) for inbox in list(self._inboxes.values())],
+            "stuck": self._pulse.stale(monotonic_s()),
+        }
+
+    def _retry(self, request: Request) -> list[int]:
+        changed = self._store.retry(_job_ids(request), utc_now())
+        self._dispatcher.wake()
+        return changed
+
+    def _cancel(self, request: Request) -> list[int]:
+        job_ids = _job_ids(request)
+        in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id)]
+        return sorted({*in_hand, *self._store.cancel(job_ids, utc_now())})
+
+    def _unfinished(self, request: Request) -> str | None:
+        path = os.fsencode(str(request["path"]))
+        answers = [inbox.explain(path, monotonic_s()) for inbox in list(self._inboxes.values())]
+        return next((answer for answer in answers if answer), None)
+
+
+def _job_ids(request: Request) -> list[int]:
+    return [int(job_id) for job_id in request["jobs"]]
+
+
+def _activity(activity: Activity) -> dict[str, Any]:
+    return {
+        "job": activity.job.id,
+        "path": activity.job.path.decode("utf-8", "backslashreplace"),
+        "stage": activity.stage,
+        "done_s": round(activity.done_s, 1),
+        "total_s": round(activity.total_s, 1),
+    }
+
+
+def _inbox(inbox: Inbox) -> dict[str, Any]:
+    return {
+        "path": str(inbox.config.path),
+        "watched_by": "events" if inbox.watching.events else "polling",
+        "because": inbox.watching.reason,
+        "settle_s": inbox.watching.settle_s,
+        "offline": inbox.offline,
+    }

@@ -1,0 +1,208 @@
+"""What can be typed. Each command's work is in a module of its own, imported when it runs: ``run`` stays small."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.errors import ConfigError, TranscribedError
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits(3): systemd does not restart on it (RestartPreventExitStatus=78)
+
+app = typer.Typer(
+    name="transcribed",
+    help="Drop a recording in a folder; the transcript appears beside it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+db = typer.Typer(help="The database of the job history.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db, name="db")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration file; default: ./transcribed.toml or the one in /etc."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+JobIds = Annotated[
+    list[int], typer.Argument(metavar="ID...", help="Numbers of jobs, as `transcribed jobs` shows them.")
+]
+
+
+class State(StrEnum):
+    """The states of a job, as an option."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    DONE = "done"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+    VANISHED = "vanished"
+
+
+class OutputFormat(StrEnum):
+    """The formats of a transcript, as an option."""
+
+    TXT = "txt"
+    SRT = "srt"
+    VTT = "vtt"
+    JSON = "json"
+    TSV = "tsv"
+
+
+class TaskName(StrEnum):
+    """What to do with the speech, as an option."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@app.command(epilog="Example: transcribed run --config /etc/transcribed/transcribed.toml")
+def run(config: ConfigFile = None) -> None:
+    """Run the daemon in the foreground, until SIGTERM or Ctrl-C."""
+    from daemon.cli import run as command
+
+    command.run(config)
+
+
+@app.command(epilog="Example: transcribed transcribe --language de interview.mp3")
+def transcribe(
+    recordings: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Recordings, or folders of them.")],
+    config: ConfigFile = None,
+    language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de; default: detected.")] = None,
+    task: Annotated[TaskName | None, typer.Option(help="Transcribe, or translate to English.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name or folder.")] = None,
+    beam_size: Annotated[int | None, typer.Option(min=1, max=20, help="Hypotheses kept while decoding.")] = None,
+    hotwords: Annotated[str | None, typer.Option(help="Names and terms to listen for.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Text that precedes the recording, for style and spelling.")
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="Times for every word, in the JSON.")] = False,
+    formats: Annotated[
+        list[OutputFormat] | None, typer.Option("--format", "-f", help="A format to write; repeatable.")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where to write; default: beside each recording.")] = None,
+    stdout: Annotated[bool, typer.Option("--stdout", help="Print the text and write no file.")] = False,
+) -> None:
+    """Transcribe recordings now, without a daemon. Never overwrites a file."""
+    from daemon.cli import transcribe as command
+
+    given = {
+        "language": language,
+        "task": task.value if task else None,
+        "model": model,
+        "beam_size": beam_size,
+        "hotwords": hotwords,
+        "initial_prompt": prompt,
+        "word_timestamps": words or None,
+        "formats": tuple(format.value for format in formats) if formats else None,
+    }
+    overrides = {key: value for key, value in given.items() if value is not None}
+    raise typer.Exit(command.run(recordings, config, overrides, output_dir, stdout=stdout))
+
+
+@app.command(epilog="Example: transcribed jobs --state failed --json")
+def jobs(
+    config: ConfigFile = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the job history, newest first."""
+    from daemon.cli import jobs as command
+
+    command.list_jobs(config, [one.value for one in state or []], limit, as_json=as_json)
+
+
+@app.command(epilog="Example: transcribed job 12")
+def job(
+    number: Annotated[int, typer.Argument(metavar="ID")], config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Show everything about one job."""
+    from daemon.cli import jobs as command
+
+    command.show_job(config, number, as_json=as_json)
+
+
+@app.command(epilog="Example: transcribed status || echo 'look at it'")
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show queue, engine and inboxes. Exit code 0: all is well; 1: no daemon runs, or something is wrong."""
+    from daemon.cli import status as command
+
+    raise typer.Exit(command.run(config, as_json=as_json))
+
+
+@app.command(epilog="Example: transcribed explain /srv/inbox/meeting.mp4")
+def explain(
+    path: Annotated[Path, typer.Argument(help="A file, there or not.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the daemon thinks of a file, and which rule decided."""
+    from daemon.cli import explain as command
+
+    command.run(config, path, as_json=as_json)
+
+
+@app.command(epilog="Example: transcribed retry 12 13")
+def retry(numbers: JobIds, config: ConfigFile = None) -> None:
+    """Queue jobs again that failed, were cancelled, quarantined, or wait."""
+    from daemon.cli import change as command
+
+    raise typer.Exit(command.retry(config, numbers))
+
+
+@app.command(epilog="Example: transcribed cancel 14")
+def cancel(numbers: JobIds, config: ConfigFile = None) -> None:
+    """Cancel jobs that wait, are queued or run. The recordings stay."""
+    from daemon.cli import change as command
+
+    raise typer.Exit(command.cancel(config, numbers))
+
+
+@app.command("config", epilog="Example: transcribed config --json")
+def show_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Print the effective configuration, and where each value came from."""
+    from daemon.cli import config as command
+
+    command.run(config, as_json=as_json)
+
+
+@app.command(epilog="Example: sudo -u transcribed transcribed doctor")
+def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check the installation: model, device, inboxes, permissions, database. Exit code 1 if something is broken."""
+    from daemon.cli import doctor as command
+
+    raise typer.Exit(command.run(config, as_json=as_json))
+
+
+@db.command("path", epilog='Example: sqlite3 -readonly "$(transcribed db path)"')
+def db_path(config: ConfigFile = None) -> None:
+    """Print where the database is; docs/sql.md says what can be asked of it."""
+    from daemon.cli.common import database, loaded
+
+    print(database(loaded(config).config))
+
+
+def main() -> None:
+    """Run what was typed. Errors for people are one line on stderr; exit codes are in the README."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"transcribed: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CONFIG) from None
+    except TranscribedError as error:
+        print(f"transcribed: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None

@@ -1,0 +1,54 @@
+"""``transcribed status``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from daemon.cli.app import EXIT_FAILED
+from daemon.cli.common import duration, loaded, print_json
+from daemon.control import NoDaemon, ask
+from daemon.log import escape
+
+
+def run(file: Path | None, *, as_json: bool) -> int:
+    """Print how the daemon is; the exit code."""
+    config = loaded(file).config
+    try:
+        status: dict[str, Any] = ask(config.state_dir, "status")
+    except NoDaemon as error:
+        if as_json:
+            print_json({"state": "stopped", "reason": str(error)})
+        else:
+            print(f"not running: {error}")
+        return EXIT_FAILED
+    if as_json:
+        print_json(status)
+    else:
+        _show(status)
+    return EXIT_FAILED if _trouble(status) else 0
+
+
+def _trouble(status: dict[str, Any]) -> bool:
+    offline = any(inbox["offline"] for inbox in status["inboxes"])
+    return bool(status["stuck"]) or status["engine"]["state"] == "down" or offline
+
+
+def _show(status: dict[str, Any]) -> None:
+    engine = status["engine"]
+    print(f"transcribed {status['version']}, process {status['pid']}, since {status['started_at']}")
+    where = f" ({engine['model']} on {engine['device']}, {engine['compute_type']})" if engine["device"] else ""
+    print(f"engine      {engine['state']}{where}")
+    if engine["last_error"]:
+        print(f"            last error: {escape(engine['last_error'])}")
+    counts = ", ".join(f"{count} {state}" for state, count in status["jobs"].items() if count)
+    print(f"jobs        {counts or 'none yet'}")
+    for activity in status["in_hand"]:
+        of = f" of {duration(activity['total_s'])}" if activity["total_s"] else ""
+        progress = f"{activity['stage']} {duration(activity['done_s'])}{of}"
+        print(f"  {activity['job']:>6}    {progress}  {escape(activity['path'])}")
+    for inbox in status["inboxes"]:
+        state = f"offline: {inbox['offline']}" if inbox["offline"] else f"watched by {inbox['watched_by']}"
+        print(f"inbox       {escape(inbox['path'])}: {state} ({inbox['because']}), settles in {inbox['settle_s']:g} s")
+    if status["stuck"]:
+        print(f"stuck       {', '.join(status['stuck'])}")

@@ -1,0 +1,174 @@
+"""Transcribes recordings now, without daemon, queue or history: the same decode processes, engine and writers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
+
+from daemon.config import Config, OptionsConfig
+from daemon.decode.pool import DecodeLimits, DecodePool
+from daemon.engine.client import Checkpoint, Engine, EngineSettings, Request
+from daemon.errors import ConfigError, EngineDied, SourceBlocked, TranscribedError
+from daemon.intake.rules import extension_of
+from daemon.intake.scanner import scan
+from daemon.options import Format, JobOptions
+from daemon.outputs import publish
+from daemon.outputs.formats import Document, render
+from daemon.source import Source
+from daemon.transcript import Transcript
+from daemon.transcription import make_document
+from storage.records import Fingerprint
+
+Progress = Callable[[bytes, str, float, float], None]
+"""Called with the recording, the stage (``decode`` or ``engine``), the seconds of audio done and in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of one recording: its document and files, or the error in words."""
+
+    path: bytes
+    document: Document | None
+    files: tuple[bytes, ...]
+    error: str
+
+
+def recordings_in(paths: Sequence[Path]) -> list[bytes]:
+    """The recordings that *paths* name: files as they are, folders searched. Raises TranscribedError."""
+    found: dict[bytes, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found |= dict.fromkeys(sorted(scan(os.fsencode(path.absolute()), recursive=True).recordings))
+        elif path.exists():
+            found[os.fsencode(path.absolute())] = None
+        else:
+            raise TranscribedError(f"{path}: no such file or folder")
+    return list(found)
+
+
+class OneShot:
+    """Decode processes and an engine for the length of one command."""
+
+    def __init__(self, config: Config, decode: DecodePool, engine: Engine, spool_dir: Path) -> None:
+        self._config = config
+        self._decode = decode
+        self._engine = engine
+        self._spool_dir = spool_dir
+        self._cancelled = threading.Event()
+
+    @classmethod
+    @contextmanager
+    def open(cls, config: Config, model: str, on_output: Callable[[str, str], None]) -> Iterator[OneShot]:
+        """Load *model*; everything ends with the block. Raises ConfigError, EngineUnavailable."""
+        limits = DecodeLimits(
+            max_duration_s=config.decode.max_duration_s, max_source_bytes=config.decode.max_source_bytes
+        )
+        settings = EngineSettings(
+            models_dir=config.models_dir,
+            device=config.engine.device,
+            compute_type=config.engine.compute_type,
+            slots=config.engine.slots,
+            threads=config.engine.threads,
+            allow_download=config.engine.allow_download,
+        )
+        decode = DecodePool(workers=config.decode.workers, limits=limits, on_output=on_output)
+        engine = Engine(settings, on_output)
+        with TemporaryDirectory(prefix="transcribed-") as spool_dir:
+            try:
+                engine.start(model)
+                yield cls(config, decode, engine, Path(spool_dir))
+            finally:
+                engine.close(2.0)
+                decode.close(0.0)
+
+    def transcribe(
+        self, paths: Sequence[bytes], options: JobOptions, folder: Path | None, progress: Progress, *, write: bool
+    ) -> Iterator[Done]:
+        """Each recording as it is done, in the order given; as many at once as the configuration allows."""
+        n_at_once = self._config.engine.slots + self._config.decode.workers
+        with ThreadPoolExecutor(n_at_once) as pool:
+            try:
+                yield from pool.map(
+                    lambda numbered: self._one(numbered[0], numbered[1], options, folder, progress, write=write),
+                    enumerate(paths),
+                )
+            finally:
+                self._cancelled.set()
+
+    def _one(
+        self, number: int, path: bytes, options: JobOptions, folder: Path | None, progress: Progress, *, write: bool
+    ) -> Done:
+        try:
+            document = self._document(number, path, options, progress)
+            target = path if folder is None else os.path.join(os.fsencode(folder), os.path.basename(path))
+            files = _write(target, document) if write else ()
+        except TranscribedError as error:
+            return Done(path, None, (), str(error))
+        return Done(path, document, files, "")
+
+    def _document(self, number: int, path: bytes, options: JobOptions, progress: Progress) -> Document:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise SourceBlocked(f"cannot be opened: {error.strerror}") from error
+        # A path that a person names may be a link: it is followed here, unlike in an inbox.
+        with closing(Source(os.path.realpath(path), Fingerprint.of(status))) as source:
+            spool_path = self._spool_dir / f"{number}.s16"
+            spool_fd = os.open(spool_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                decoded = self._decode.decode(
+                    source.fd,
+                    spool_fd,
+                    extension=extension_of(os.path.basename(os.fsdecode(path))),
+                    cancelled=self._cancelled,
+                    progress=lambda done_s: progress(path, "decode", done_s, 0.0),
+                )
+                request = Request(number, spool_path, decoded.n_samples, decoded.spans, options)
+                transcript = self._in_engine(request, lambda done_s, total_s: progress(path, "engine", done_s, total_s))
+            finally:
+                os.close(spool_fd)
+                spool_path.unlink(missing_ok=True)
+        return make_document(path, options, decoded, transcript)
+
+    def _in_engine(self, request: Request, progress: Callable[[float, float], None]) -> Transcript:
+        checkpoint = Checkpoint()
+        alone = False
+        while True:
+            try:
+                return self._engine.transcribe(
+                    request, checkpoint, progress=progress, cancelled=self._cancelled, alone=alone
+                )
+            except EngineDied:
+                if alone:
+                    raise
+                alone = True
+
+
+def _write(target: bytes, document: Document) -> tuple[bytes, ...]:
+    contents: Mapping[Format, bytes] = {format: render(document, format) for format in document.options.formats}
+    while True:
+        outputs = publish.stage(target, contents, {})
+        try:
+            publish.commit(outputs, {})
+            return tuple(output.path for output in outputs)
+        except publish.NameTaken:
+            continue
+        finally:
+            publish.discard(outputs)
+
+
+def options_for(config: Config, overrides: Mapping[str, object]) -> JobOptions:
+    """The configured options with what was typed on top. Raises ConfigError."""
+    try:
+        return OptionsConfig.model_validate({**config.options.model_dump(), **overrides}).job_options()
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise ConfigError(f"{detail['loc'][0]} = {detail['input']!r}: {detail['msg']}") from None
