@@ -15,6 +15,10 @@ STALE_S: Final = 45.0
 """A loop that has not finished a step for so long counts as stuck; systemd then restarts us (WatchdogSec=60s)."""
 
 
+LONGEST_REST_S: Final = STALE_S / 3
+"""However little there is to do, a loop shows often enough that it is alive."""
+
+
 class Actor(Protocol):
     """Work in small steps. A test calls `step` itself, with a time of its own."""
 
@@ -83,5 +87,5 @@ class ActorThread:
                 log.exception("%s failed in a step", self._name, extra={"event": "bug", "loop": self._name})
                 rest_s = 1.0
             self._pulse.beat(self._name, self._clock())
-            self._wake.wait(rest_s)
+            self._wake.wait(min(rest_s, LONGEST_REST_S))
         self._pulse.forget(self._name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -23,7 +24,11 @@ _LEVELS: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2
 
 def escape(text: str) -> str:
     r"""*text* with every character that could forge or hide part of a line as ``\\xNN`` or ``\\uNNNN``."""
-    return _HOSTILE.sub(lambda match: match[0].encode("ascii", "backslashreplace").decode(), text)
+    return _HOSTILE.sub(lambda match: _numbered(ord(match[0])), text)
+
+
+def _numbered(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class PlainFormatter(logging.Formatter):
-    """``14:40:12 info job 3 done: a.wav (event=job_done ...)``; under systemd with a priority and without the time."""
+    """``14:40:12 info job 3 ok: a.wav``; under systemd a priority instead of time and level."""
 
     def __init__(self, *, journald: bool) -> None:
         super().__init__()
@@ -61,6 +66,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content, default=str, ensure_ascii=True)
 
 
+def _is_journal(stream: TextIO, journal_stream: str) -> bool:
+    """Whether *stream* is what systemd connected; programs started from a desktop only inherit the variable."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False  # closed, or no file at all
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
 class _QuietStream(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """A full disk or a closed pipe under stdout must not reach the work that logged."""
@@ -68,7 +82,9 @@ class _QuietStream(logging.StreamHandler[TextIO]):
 
 def set_up(log_format: Literal["auto", "plain", "json"], level: str) -> None:
     """Send every record to stdout. ``auto`` is plain on a terminal and under systemd, JSON else."""
-    journald = "JOURNAL_STREAM" in os.environ
+    journald = _is_journal(sys.stdout, os.environ.get("JOURNAL_STREAM", ""))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write must not lose its line
     if log_format == "auto":
         log_format = "plain" if journald or sys.stdout.isatty() else "json"
     handler = _QuietStream(sys.stdout)

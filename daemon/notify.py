@@ -43,6 +43,6 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.sendto(message.encode(), self._address)
+                sock.sendto(message.encode("utf-8", "backslashreplace"), self._address)
         except OSError:
             pass  # systemd restarts us if it misses the watchdog; nothing better can be done from here

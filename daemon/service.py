@@ -204,7 +204,7 @@ class Service:
 
     def _watch(self) -> None:
         tick_s = min(TICK_S, (self._notifier.watchdog_s or TICK_S * 2) / 2)
-        told = ""
+        told, stuck = "", list[str]()
         while True:
             self._signalled.wait(tick_s)
             self._signalled.clear()
@@ -213,10 +213,11 @@ class Service:
             if self._signals:
                 self._signals.clear()
                 self._reload()
-            if stale := self._pulse.stale(monotonic_s()):
-                log.error("Stuck: %s", ", ".join(stale), extra={"event": "stuck", "loops": stale})
-            else:
+            before, stuck = stuck, self._pulse.stale(monotonic_s())
+            if not stuck:
                 self._notifier.watchdog()
+            elif stuck != before:
+                log.error("Stuck: %s", ", ".join(stuck), extra={"event": "stuck", "loops": stuck})
             if (status := self._status_line()) != told:
                 self._notifier.status(status)
                 told = status

@@ -1,51 +1,5 @@
-"""The job history: SQLite through SQLAlchemy 2. The only place with SQL.
+"""The job history: SQLite through SQLAlchemy 2. The only place with SQL. Knows nothing of the daemon.
 
-`JobStore` is the one writer, `JobReader` reads beside it; both speak in the plain records of `storage.records` and
-raise the errors of `storage.errors`. Knows nothing of the daemon.
+`storage.jobs.JobStore` is the one writer, `storage.reading.JobReader` reads beside it; both speak in the records of
+`storage.records` and raise the errors of `storage.errors`. Nothing is imported here: the records alone cost no SQL.
 """
-
-from storage.errors import (
-    LostJob,
-    NewerSchema,
-    StorageBusy,
-    StorageDamaged,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
-)
-from storage.jobs import JobStore
-from storage.reading import JobReader
-from storage.records import (
-    LIVE_STATES,
-    Event,
-    Fingerprint,
-    Job,
-    JobState,
-    KnownFile,
-    NewJob,
-    Outcome,
-    Output,
-    Result,
-)
-
-__all__ = [
-    "LIVE_STATES",
-    "Event",
-    "Fingerprint",
-    "Job",
-    "JobReader",
-    "JobState",
-    "JobStore",
-    "KnownFile",
-    "LostJob",
-    "NewJob",
-    "NewerSchema",
-    "Outcome",
-    "Output",
-    "Result",
-    "StorageBusy",
-    "StorageDamaged",
-    "StorageError",
-    "StorageFull",
-    "StorageUnavailable",
-]

@@ -92,8 +92,16 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         "synchronous = FULL",
         f"journal_size_limit = {_WAL_LIMIT_BYTES}",
     ):
-        connection.execute(f"PRAGMA {pragma}")
+        _set(connection, pragma)
     return connection
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    try:
+        connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _engine(path: Path, mode: str, n_connections: int, begin: str) -> Engine:

@@ -110,6 +110,24 @@ class JobQueries:
                 for path, job_id, state, *stat, reason, not_before_at in session.execute(query)
             ]
 
+    def written(self, recording: bytes) -> dict[bytes, frozenset[str]]:
+        """Every path that was ever meant for a transcript of *recording*, with the SHA-256s meant for it.
+
+        A file there with one of these hashes is ours, and nobody has edited it. Publications that were given up
+        half-way count too: some of their files may be in place.
+        """
+        query = (
+            select(OutputRow.path, OutputRow.sha256)
+            .join(JobRow, JobRow.id == OutputRow.job_id)
+            .join(JobRow.file)
+            .where(FileRow.path == recording)
+        )
+        found: defaultdict[bytes, set[str]] = defaultdict(set)
+        with self._read() as session:
+            for path, sha256 in session.execute(query):
+                found[path].add(sha256)
+        return {path: frozenset(hashes) for path, hashes in found.items()}
+
     def output_hash(self, path: bytes) -> str | None:
         """The SHA-256 of what a finished or unfinished publication last put at *path*; None where none ever did."""
         query = (
@@ -120,33 +138,6 @@ class JobQueries:
         )
         with self._read() as session:
             return session.scalars(query).one_or_none()
-
-    def output_hashes(self, path: bytes) -> frozenset[str]:
-        """Every SHA-256 that was ever meant for *path*: a file there with one of them is ours, unedited.
-
-        Holds the hashes of publications that were given up half-way too, when some of the files were in place.
-        """
-        with self._read() as session:
-            return frozenset(session.scalars(select(OutputRow.sha256).where(OutputRow.path == path)))
-
-
-    def written(self, recording: bytes) -> dict[bytes, frozenset[str]]:
-        """Every output path that was ever meant for a transcript of *recording*, with the SHA-256s meant for it.
-
-        A file there with one of these hashes is ours, and nobody has edited it. Publications that were given up
-        half-way count too: some of their files may be in place.
-        """
-        query = (
-            select(OutputRow.path, OutputRow.sha256)
-            .join(JobRow, JobRow.id == OutputRow.job_id)
-            .join(FileRow, FileRow.id == JobRow.file_id)
-            .where(FileRow.path == recording)
-        )
-        found: defaultdict[bytes, set[str]] = defaultdict(set)
-        with self._read() as session:
-            for path, sha256 in session.execute(query):
-                found[path].add(sha256)
-        return {path: frozenset(hashes) for path, hashes in found.items()}
 
 
 class JobReader(JobQueries):

@@ -58,6 +58,9 @@ _MIN_GAP_S: Final = 0.5
 _MAX_GAP_S: Final = 3600.0
 _MAX_STALLS: Final = 100
 
+_MAX_DAMAGE_RATIO: Final = 3
+"""More damaged packets than this for each good one is noise in which a decoder sees things."""
+
 
 class AvTrack:
     """A recording opened by PyAV. Raises UnreadableRecording, EmptyRecording, RecordingTooLarge."""
@@ -125,11 +128,15 @@ class AvTrack:
         return gap_s if gap_s >= _MIN_GAP_S and credible else None
 
     def _decoded(self) -> Iterator[AudioFrame]:
+        n_good = 0
         for packet in self._packets():
             try:
                 yield from packet.decode()
+                n_good += bool(packet.size)
             except av.error.FFmpegError:
                 self.n_damaged += 1  # one packet; the decoder finds its feet at the next
+        if self.n_damaged > _MAX_DAMAGE_RATIO * n_good:
+            raise UnreadableRecording(f"FFmpeg: {self.n_damaged} {self.codec} packets are damaged, {n_good} are good")
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         n_stalls = 0

@@ -133,7 +133,7 @@ class _Readers:
             check_duration(declared_s, self._limits)
             n_samples = Spool(self._job.spool_fd, self._limits, self._pulse).write(resampled(track.frames()))
             if n_samples == 0:
-                raise _nothing(track)
+                raise EmptyRecording("its header is valid and it holds no audio samples")
             return Reading(
                 n_samples=n_samples,
                 declared_s=declared_s,
@@ -150,12 +150,6 @@ class _Readers:
         suffix = f".{self._job.extension}" if self._job.extension else ""
         file = DescriptorFile(self._job.recording_fd, f"recording{suffix}", self._pulse)
         return SoundfileTrack(file, self._limits) if reader == "soundfile" else AvTrack(file, self._limits)
-
-
-def _nothing(track: Track) -> EmptyRecording | UnreadableRecording:
-    if track.n_damaged:
-        return UnreadableRecording(f"all of its {track.n_damaged} {track.codec} packets are damaged")
-    return EmptyRecording("its header is valid and it holds no audio samples")
 
 
 @cache

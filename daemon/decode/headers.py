@@ -32,7 +32,7 @@ class Declared:
 
 
 def declared(read_at: ReadAt) -> Declared:
-    """What the header of a WAV, RF64, W64, AIFF, CAF, AU, FLAC, SPHERE, MP3 or WMA file declares; nothing for others."""
+    """What the header of a WAV, RF64, W64, AIFF, CAF, AU, FLAC, SPHERE, MP3 or WMA file declares; else nothing."""
     head = read_at(0, 16)
     try:
         for magic, parse in _PARSERS:
@@ -40,7 +40,7 @@ def declared(read_at: ReadAt) -> Declared:
                 return parse(read_at)
         if head[:1] == b"\xff" or head.startswith(b"ID3"):
             return _mp3(read_at)
-    except (struct.error, ValueError, OverflowError, ZeroDivisionError, IndexError):
+    except (struct.error, ValueError, OverflowError, ZeroDivisionError, LookupError):
         # A header that ends early or makes no sense declares nothing; the readers will say what is wrong with it.
         pass
     return Declared()
@@ -157,7 +157,10 @@ def _caf(read_at: ReadAt) -> Declared:
 
 
 def _sphere(read_at: ReadAt) -> Declared:
-    fields = dict(re.findall(rb"^(\w+) -i (\d+)", read_at(0, 1024), re.MULTILINE))
+    head = read_at(0, 1024)
+    if b"end_head" not in head:
+        return Declared()
+    fields = dict(re.findall(rb"^(\w+) -i (\d+)", head, re.MULTILINE))
     rate, channels = int(fields[b"sample_rate"]), int(fields.get(b"channel_count", b"1"))
     return Declared(_seconds(int(fields.get(b"sample_count", b"0")), rate), rate, channels)
 

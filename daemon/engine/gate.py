@@ -60,6 +60,11 @@ class Gate:
         """How many jobs have a slot."""
         return len(self._inside)
 
+    @property
+    def n_waiting(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._waiting)
+
     def _wait_for_turn(self, ticket: _Ticket, cancelled: threading.Event) -> None:
         with self._changed:
             self._waiting.append(ticket)

@@ -68,8 +68,9 @@ class Server:
         while True:
             command = parse_command(self._channel.receive().message)
             if isinstance(command, Cancel):
-                if command.id in self._cancelled:
-                    self._cancelled[command.id].set()
+                asked = self._cancelled.get(command.id)
+                if asked is not None:  # else it is over already
+                    asked.set()
             else:
                 self._cancelled[command.id] = threading.Event()
                 self._slots.submit(self._run, command)

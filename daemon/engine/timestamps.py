@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 STEP_S: Final = 0.02
-"""Seconds from one timestamp token to the next, and from one step of the alignment to the next (Radford et al. 2022)."""
+"""Seconds from one timestamp token to the next, and from one step of the alignment to the next (Whisper)."""
 
 Line = tuple[float, float, tuple[int, ...]]
 """start_s and end_s in the window, and the text tokens."""

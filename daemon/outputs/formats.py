@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from daemon.transcript import Segment, Transcript
 
 JSON_VERSION: Final = 1
 """Raised when a key of the JSON output changes its meaning or goes."""
+
+_ARROW: Final = re.compile("-{2,}>")
 
 LINE_CHARS: Final = 42
 """The longest line of a subtitle (Netflix timed text style guide, Latin scripts)."""
@@ -64,7 +68,7 @@ def _vtt(document: Document) -> str:
 
 def _tsv(document: Document) -> str:
     rows = (
-        f"{round(segment.start_s * 1000)}\t{round(segment.end_s * 1000)}\t{_line(segment)}\n"
+        f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{_line(segment)}\n"
         for segment in document.transcript.segments
     )
     return "start\tend\ttext\n" + "".join(rows)
@@ -81,7 +85,7 @@ def _json(document: Document) -> str:
         "audio_s": round(document.audio_s, 3),
         "declared_s": None if document.declared_s is None else round(document.declared_s, 3),
         "language": transcript.language,
-        "language_probability": round(transcript.language_probability, 4),
+        "language_probability": _rounded(transcript.language_probability, 4),
         "model": transcript.model,
         "device": transcript.device,
         "compute_type": transcript.compute_type,
@@ -91,7 +95,7 @@ def _json(document: Document) -> str:
         "made_by": document.made_by,
         "made_at": document.made_at,
     }
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
@@ -100,9 +104,9 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
         "start": round(segment.start_s, 3),
         "end": round(segment.end_s, 3),
         "text": _line(segment),
-        "avg_logprob": round(segment.avg_logprob, 4),
-        "compression_ratio": round(segment.compression_ratio, 3),
-        "no_speech_prob": round(segment.no_speech_prob, 4),
+        "avg_logprob": _rounded(segment.avg_logprob, 4),
+        "compression_ratio": _rounded(segment.compression_ratio, 3),
+        "no_speech_prob": _rounded(segment.no_speech_prob, 4),
         "temperature": segment.temperature,
     }
     if segment.suspect:
@@ -113,7 +117,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
                 "start": round(word.start_s, 3),
                 "end": round(word.end_s, 3),
                 "word": word.text,
-                "probability": round(word.probability, 4),
+                "probability": _rounded(word.probability, 4),
             }
             for word in segment.words
         ]
@@ -130,11 +134,19 @@ _WRITERS: Final[dict[Format, Callable[[Document], str]]] = {
 
 
 def _clock(seconds: float, separator: str) -> str:
-    milliseconds = max(0, round(seconds * 1000))
-    minutes, milliseconds = divmod(milliseconds, 60_000)
+    minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     whole_s, milliseconds = divmod(milliseconds, 1000)
     return f"{hours:02d}:{minutes:02d}:{whole_s:02d}{separator}{milliseconds:03d}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    # JSON has no number for NaN and infinity, and strict readers refuse the whole file for one.
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def _line(segment: Segment) -> str:
@@ -147,7 +159,7 @@ def _one_line(text: str) -> str:
 
 def _cue_text(segment: Segment) -> str:
     # An arrow or an empty line inside a cue would end it.
-    text = _line(segment).replace("-->", "->")
+    text = _ARROW.sub("->", _line(segment))
     return "\n".join(_balanced(text))
 
 

@@ -29,8 +29,9 @@ def choose_names(
     *folder* lists the names in its folder; *usable* tells whether an output may be written under a name: nothing is
     there, or a file of ours that nobody has changed.
     """
+    room = NAME_MAX_BYTES - max(len(f".{format}") for format in formats)
     for base in _bases(name, folder):
-        names = {format: _fit(base, format) for format in formats}
+        names: dict[Format, str] = {format: f"{_fit(base, room)}.{format}" for format in formats}
         if all(usable(output) for output in names.values()):
             return names
     raise AssertionError("unreachable: there is always a next base")
@@ -54,12 +55,11 @@ def _stem_is_shared(name: str, folder: Collection[str]) -> bool:
     return any(other != name and _stem(other).casefold() == stem and judge_file(other).recording for other in folder)
 
 
-def _fit(base: str, extension: str) -> str:
-    """``base.extension``, cut so that a file system can take it; a cut name carries a hash of the whole."""
-    room = NAME_MAX_BYTES - len(extension) - 1
+def _fit(base: str, room: int) -> str:
+    """*base* in at most *room* bytes; where it had to be cut it carries a hash of the whole."""
     encoded = base.encode("utf-8", "surrogateescape")
-    if len(encoded) > room:
-        mark = "~" + hashlib.sha256(encoded).hexdigest()[:8]
-        # "ignore" drops the pieces of a character that the cut went through.
-        base = encoded[: room - len(mark)].decode("utf-8", "ignore") + mark
-    return f"{base}.{extension}"
+    if len(encoded) <= room:
+        return base
+    mark = "~" + hashlib.sha256(encoded).hexdigest()[:8]
+    # "ignore" drops the pieces of a character that the cut went through.
+    return encoded[: room - len(mark)].decode("utf-8", "ignore") + mark

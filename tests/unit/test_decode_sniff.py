@@ -47,7 +47,7 @@ def test_what_may_be_a_recording_passes(head: bytes) -> None:
 
 
 def test_the_readers_are_asked_in_the_order_that_suits_the_file() -> None:
-    """libsndfile comes first for what it reads well, second for MP3 and Opus, never where it could only guess."""
+    """First libsndfile for what it reads well; second for MP3 and Opus; not at all where it could only guess."""
     assert reader_order(b"RIFF" + bytes(60)) == ("soundfile", "pyav")
     assert reader_order(b"OggS" + bytes(24) + b"\x01vorbis") == ("soundfile", "pyav")
     assert reader_order(b"OggS" + bytes(24) + b"OpusHead") == ("pyav", "soundfile")

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from faster_whisper.vad import get_speech_timestamps
+from faster_whisper import vad as faster_whisper_vad  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,8 @@ def test_spans_in_blocks_are_those_of_the_whole_at_once(block_samples: int) -> N
     for start in range(0, len(samples), block_samples):
         finder.feed(meter.feed(samples[start : start + block_samples]))
     finder.feed(meter.finish())
-    expected = get_speech_timestamps(samples.astype(np.float32) / 32768.0, min_silence_duration_ms=500)
+    expected: list[dict[str, int]] = cast(Any, faster_whisper_vad).get_speech_timestamps(
+        samples.astype(np.float32) / 32768.0, min_silence_duration_ms=500
+    )
     assert finder.finish(len(samples)) == tuple(Span(span["start"], span["end"]) for span in expected)
     assert len(expected) >= 3

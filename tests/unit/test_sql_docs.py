@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import Fingerprint, Job, JobStore, NewJob, Outcome, Output, Result
+from storage.jobs import JobStore
+from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result
 from storage.views import VIEWS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")

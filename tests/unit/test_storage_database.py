@@ -12,21 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import (
-    Fingerprint,
-    JobReader,
-    JobState,
-    JobStore,
-    NewerSchema,
-    NewJob,
-    StorageBusy,
-    StorageDamaged,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
-    connection,
-)
+from storage import connection
 from storage.columns import json_text, utc_text
+from storage.errors import NewerSchema, StorageBusy, StorageDamaged, StorageError, StorageFull, StorageUnavailable
+from storage.jobs import JobStore
+from storage.reading import JobReader
+from storage.records import Fingerprint, JobState, NewJob
 from storage.schema import VERSION
 
 AT = datetime(2025, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
@@ -231,7 +222,8 @@ _COMMIT_AND_DIE = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from storage import Fingerprint, JobStore, NewJob
+from storage.records import Fingerprint, NewJob
+from storage.jobs import JobStore
 store = JobStore.open(Path(sys.argv[1]), "first")
 at = datetime(2025, 1, 1, tzinfo=UTC)
 store.enqueue([NewJob(b"/inbox/%d" % i, b"/inbox", Fingerprint(1, 2, 3, 4, 5), {}, "d") for i in range(20)], at)

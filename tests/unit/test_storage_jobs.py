@@ -11,17 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import (
-    Fingerprint,
-    Job,
-    JobState,
-    JobStore,
-    LostJob,
-    NewJob,
-    Outcome,
-    Output,
-    Result,
-)
+from storage.errors import LostJob
+from storage.jobs import JobStore
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 RESULT = Result(Outcome.OK, "", "de", 0.98, "base", "cpu", "int8", 4.0, 3, 40)
@@ -358,7 +350,7 @@ def test_a_settled_job_is_settled(store: JobStore) -> None:
 
 
 def test_the_hash_of_an_output_is_that_of_the_last_publication(store: JobStore) -> None:
-    """What lies at a path is known by hash, and every hash that was ever meant for it is ours."""
+    """What lies at a path is known by hash, and every hash that was ever meant for it is ours; not for others."""
     assert store.output_hash(b"/inbox/a.txt") is None
     for size, sha256 in ((1, "old"), (2, "new")):
         store.enqueue([new(size=size)], AT)
@@ -366,7 +358,8 @@ def test_the_hash_of_an_output_is_that_of_the_last_publication(store: JobStore) 
         store.publishing(job, [output("/inbox/a.txt", sha256)], RESULT, AT)
         store.finish(job, RESULT, AT)
     assert store.output_hash(b"/inbox/a.txt") == "new"
-    assert store.output_hashes(b"/inbox/a.txt") == {"old", "new"}
+    assert store.written(b"/inbox/a.wav") == {b"/inbox/a.txt": {"old", "new"}}
+    assert store.written(b"/inbox/a.mp3") == {}
 
 
 def test_a_publication_that_was_given_up_stays_known_as_ours(store: JobStore) -> None:
@@ -378,7 +371,7 @@ def test_a_publication_that_was_given_up_stays_known_as_ours(store: JobStore) ->
     assert stored(store, job.id).outputs == ()
     assert stored(store, job.id).outcome is None
     assert store.output_hash(b"/inbox/a.txt") is None
-    assert store.output_hashes(b"/inbox/a.txt") == {"half"}
+    assert store.written(b"/inbox/a.wav") == {b"/inbox/a.txt": {"half"}}
 
 
 # Recovery

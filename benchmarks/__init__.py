@@ -1,0 +1,1 @@
+"""The same work through us and through peers, in one run."""

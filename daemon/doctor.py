@@ -1,0 +1,175 @@
+"""Checks of an installation, each with what was found and what to do about it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.config import Config, InboxConfig
+from daemon.control import NoDaemon, ask
+from daemon.intake.inbox import choose_watching
+from daemon.intake.mounts import filesystem_of, is_network
+from daemon.locks import INBOX_MARKER, holder_of
+from storage.errors import StorageError
+from storage.reading import JobReader
+
+PROBE_TIMEOUT_S: Final = 120.0
+
+LOW_DISK_BYTES: Final = 2 * 1024**3
+"""A 12-hour recording needs 1.4 GB of spool (16 kHz, 16 bit, mono)."""
+
+
+class Grade(StrEnum):
+    """How bad a finding is; only BAD makes the doctor fail."""
+
+    GOOD = "ok"
+    NOTE = "note"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    grade: Grade
+    finding: str
+
+
+def examine(config: Config, database: Path) -> Iterator[Check]:
+    """Every check, as it is done."""
+    yield Check("python", Grade.GOOD, sys.version.split()[0])
+    yield from _state(config.state_dir)
+    yield from _inboxes(config)
+    yield from _history(database)
+    yield from _engine(config)
+    yield _ffmpeg()
+    yield _daemon(config.state_dir)
+
+
+def _state(folder: Path) -> Iterator[Check]:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    filesystem = filesystem_of(existing)
+    if not writable:
+        yield Check("state folder", Grade.BAD, f"{existing} is not writable by uid {os.geteuid()}")
+    elif is_network(filesystem):
+        yield Check("state folder", Grade.BAD, f"{folder} is on {filesystem}: SQLite needs a local disk; set state_dir")
+    else:
+        yield Check("state folder", Grade.GOOD, f"{folder} on {filesystem}")
+    free_bytes = shutil.disk_usage(existing).free
+    grade = Grade.NOTE if free_bytes < LOW_DISK_BYTES else Grade.GOOD
+    yield Check("disk", grade, f"{free_bytes / 1024**3:.1f} GiB free for the database and work files")
+
+
+def _inboxes(config: Config) -> Iterator[Check]:
+    if not config.inbox:
+        yield Check("inbox", Grade.BAD, "none is configured: add an [[inbox]], or set TRANSCRIBED_INBOX")
+    for inbox in config.inbox:
+        yield _inbox(inbox)
+
+
+def _inbox(inbox: InboxConfig) -> Check:
+    name = f"inbox {inbox.path}"
+    if not inbox.path.is_dir():
+        return Check(name, Grade.BAD, "no such folder")
+    if not os.access(inbox.path, os.R_OK | os.W_OK | os.X_OK):
+        return Check(name, Grade.BAD, f"uid {os.geteuid()} cannot read and write there: no transcript can appear")
+    filesystem = filesystem_of(inbox.path)
+    watching = choose_watching(inbox, filesystem)
+    how = "events" if watching.events else f"polling every {watching.scan_interval_s:g} s"
+    owner = holder_of(inbox.path / INBOX_MARKER)
+    return Check(name, Grade.GOOD, f"{filesystem}, {how}" + (f"; in use by {owner}" if owner else ""))
+
+
+def _history(database: Path) -> Iterator[Check]:
+    version = sqlite3.sqlite_version_info
+    # The WAL-reset bug (sqlite.org/wal.html#walresetbug) needs two connections that write; we have one.
+    fixed = version >= (3, 51, 3) or (version[:2] == (3, 50) and version[2] >= 7)
+    note = "" if fixed else "; has the WAL-reset bug: leave writing to the daemon, read with sqlite3 -readonly"
+    yield Check("sqlite", Grade.GOOD if fixed else Grade.NOTE, f"{sqlite3.sqlite_version}{note}")
+    if not database.exists():
+        yield Check("history", Grade.GOOD, "none yet; made by the first run")
+        return
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        reader = JobReader.open(database)
+        n_jobs = sum(reader.counts().values())
+        reader.close()
+    except (sqlite3.Error, StorageError) as error:
+        yield Check("history", Grade.BAD, f"{database}: {error}")
+        return
+    if verdict != "ok":
+        yield Check("history", Grade.BAD, f"{database} is damaged: {verdict}")
+    else:
+        yield Check("history", Grade.GOOD, f"{n_jobs} jobs, {database.stat().st_size / 1e6:.1f} MB")
+
+
+def _engine(config: Config) -> Iterator[Check]:
+    try:
+        found = _probe()
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        yield Check("engine", Grade.BAD, f"the engine's libraries do not load: {error}")
+        return
+    yield Check("engine", Grade.GOOD, f"CTranslate2 {found['ctranslate2']}")
+    for device, types in found["compute_types"].items():
+        yield Check(f"device {device}", Grade.GOOD, ", ".join(types))
+    wanted = config.engine.device
+    if wanted not in ("auto", "cuda", *found["devices"]) or (wanted == "cuda" and len(found["devices"]) == 1):
+        yield Check("device", Grade.BAD, f"engine.device = {wanted!r}: not found here")
+    for model in dict.fromkeys([config.options.model, *(inbox.model for inbox in config.inbox)]):
+        yield _model(model, found, config)
+
+
+def _model(model: str, found: dict[str, Any], config: Config) -> Check:
+    name = f"model {model}"
+    if model == "base":
+        embedded = found["embedded_model"]
+        if embedded["verified"]:
+            return Check(name, Grade.GOOD, "embedded, verified by hash")
+        return Check(name, Grade.BAD, str(embedded["problem"]))
+    if Path(model).is_dir():
+        return Check(name, Grade.GOOD, "a local folder; verified when it is loaded")
+    if model not in found["known_models"] and "/" not in model:
+        return Check(name, Grade.BAD, f"no such model; known: {', '.join(found['known_models'])}")
+    grade = Grade.GOOD if config.engine.allow_download else Grade.NOTE
+    return Check(name, grade, "from the hub" + ("" if config.engine.allow_download else "; only if it is here already"))
+
+
+def _probe() -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "daemon.engine.probe"],
+        capture_output=True,
+        text=True,
+        timeout=PROBE_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise ValueError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def _ffmpeg() -> Check:
+    path = shutil.which("ffmpeg")
+    if path:
+        return Check("ffmpeg", Grade.GOOD, f"{path}: the last resort for rare formats")
+    return Check("ffmpeg", Grade.GOOD, "none; only rare formats would need it")
+
+
+def _daemon(state_dir: Path) -> Check:
+    try:
+        status = ask(state_dir, "status")
+    except NoDaemon:
+        return Check("daemon", Grade.NOTE, "not running")
+    return Check("daemon", Grade.GOOD, f"running, process {status['pid']}, engine {status['engine']['state']}")

@@ -1,0 +1,42 @@
+"""Fixtures that end-to-end and fault tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import DATA, Daemon, MakeDaemon
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model is joined once for all tests."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path, models_dir: Path) -> Iterator[MakeDaemon]:
+    """Make daemons that are not started yet; whatever runs at the end of the test is killed."""
+    made: list[Daemon] = []
+
+    def make(name: str = "one", **settings: str) -> Daemon:
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        made.append(Daemon(root, models_dir, settings))
+        return made[-1]
+
+    yield make
+    for daemon in made:
+        if daemon.running():
+            daemon.kill()
+
+
+@pytest.fixture(scope="session")
+def texts() -> dict[str, dict[str, Any]]:
+    """What the sample recordings say."""
+    content: dict[str, dict[str, Any]] = json.loads((DATA / "texts.json").read_text(encoding="utf-8"))
+    return content

@@ -1,0 +1,99 @@
+"""kill -9 of each kind of process in the middle of a job: nothing is lost, nothing is left over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.harness import Daemon, MakeDaemon, copy_sample
+
+
+def _assert_all_done(daemon: Daemon, jobs: list[dict[str, Any]], n_jobs: int) -> None:
+    assert len(jobs) == n_jobs
+    assert {job["state"] for job in jobs} == {"done"}, jobs
+    for job in jobs:
+        assert all(os.path.exists(path) for path in job["outputs"])
+        assert job["attempt"] <= 3
+    assert daemon.leftovers() == []
+    assert len(list(daemon.inbox.glob("*.txt"))) == n_jobs
+
+
+def test_engine_killed_in_a_job(make_daemon: MakeDaemon) -> None:
+    """The daemon lives, starts another engine, and the jobs go on; each has its words once."""
+    daemon = make_daemon().start()
+    for number in range(3):
+        copy_sample("lecture.ogg", daemon.inbox / f"{number}.ogg")
+    daemon.wait_stage("engine")
+    (engine,) = daemon.children("daemon.engine.server")
+    os.kill(engine, signal.SIGKILL)
+    _assert_all_done(daemon, daemon.wait_ended(3), 3)
+    assert daemon.children("daemon.engine.server") != [engine]
+    assert daemon.process.poll() is None
+    texts = {path.read_text() for path in daemon.inbox.glob("*.txt")}
+    assert len(texts) == 1
+    assert daemon.has_logged("engine_died")
+
+
+def test_engine_stopped_twice_on_one_recording_quarantines_it_alone(make_daemon: MakeDaemon) -> None:
+    """A recording that takes the engine with it twice is set aside with a reason; the others are done."""
+    daemon = make_daemon(TRANSCRIBED_ENGINE_SLOTS="1").start()
+    poison = copy_sample("lecture.ogg", daemon.inbox / "poison.ogg")
+    for _ in range(2):
+        daemon.until(lambda: daemon.children("daemon.engine.server"), "an engine")
+        (engine,) = daemon.children("daemon.engine.server")
+        daemon.wait_stage("engine")
+        daemon.until(lambda: _in_engine(daemon, engine), "the job to be in this engine")
+        os.kill(engine, signal.SIGKILL)
+        daemon.until(lambda engine=engine: daemon.children("daemon.engine.server") != [engine], "its end")
+    copy_sample("memo.wav", daemon.inbox)
+    jobs = {os.path.basename(job["path"]): job for job in daemon.wait_ended(2)}
+    assert jobs["poison.ogg"]["state"] == "quarantined"
+    assert "engine died" in jobs["poison.ogg"]["reason"]
+    assert poison.exists()
+    assert jobs["memo.wav"]["state"] == "done"
+    assert daemon.leftovers() == []
+
+
+def _in_engine(daemon: Daemon, engine: int) -> bool:
+    status = json.loads(daemon.run("status", "--json", check=False).stdout)
+    return (
+        status["engine"]["pid"] == engine and status["engine"]["n_jobs"] == 1 and status["engine"]["state"] == "ready"
+    )
+
+
+def test_decode_worker_killed_in_a_job(make_daemon: MakeDaemon) -> None:
+    """It costs an attempt of that one file; the next attempt does it."""
+    daemon = make_daemon(TRANSCRIBED_DECODE_WORKERS="1").start()
+    copy_sample("memo.wav", daemon.inbox)
+    daemon.wait_ended(1)  # a worker runs now
+    (worker,) = daemon.children("daemon.decode.worker")
+    os.kill(worker, signal.SIGSTOP)
+    copy_sample("studio.flac", daemon.inbox)
+    daemon.wait_stage("decode")
+    os.kill(worker, signal.SIGKILL)
+    jobs = {os.path.basename(job["path"]): job for job in daemon.wait_ended(2)}
+    assert jobs["studio.flac"]["state"] == "done"
+    assert jobs["studio.flac"]["attempt"] == 2
+    assert daemon.leftovers() == []
+
+
+@pytest.mark.parametrize("stage", ["decode", "engine"])
+def test_daemon_killed_in_a_job(make_daemon: MakeDaemon, stage: str) -> None:
+    """After the restart every recording is done once; no child outlives the daemon."""
+    daemon = make_daemon().start()
+    for number in range(3):
+        copy_sample("lecture.ogg", daemon.inbox / f"{number}.ogg")
+    if stage == "engine":
+        daemon.wait_stage("engine")
+    else:
+        daemon.until(lambda: daemon.children("daemon.decode.worker"), "a decode worker")
+    children = daemon.children("daemon.engine.server") + daemon.children("daemon.decode.worker")
+    daemon.kill()
+    daemon.until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "the children to end", 10)
+    daemon.start()
+    _assert_all_done(daemon, daemon.wait_ended(3), 3)
+    assert daemon.stop() == 0
