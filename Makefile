@@ -14,7 +14,7 @@ SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_in
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c "$(SUPPORTED)" >/dev/null 2>&1 && echo $$p && break; done)
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input # quiet twice: errors only
-CORPUS ?= ../shared/speech
+CORPUS ?= # a folder with a manifest.jsonl; empty: our own clips
 
 export PIP_ROOT_USER_ACTION := ignore
 

@@ -79,8 +79,10 @@ class ActorThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
+        while True:
+            self._wake.clear()  # before the question: a wake-up that comes after it cuts the rest short
+            if self._stopping:
+                break
             try:
                 rest_s = self._actor.step(self._clock())
             except Exception:  # a bug in one step must not end the loop: logged, and tried again

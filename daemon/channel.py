@@ -1,8 +1,9 @@
 """Framed JSON messages over a Unix socket pair, with file descriptors where needed.
 
 Owns the wire format between the daemon and its child processes; knows nothing of what the messages mean.
-A frame is a 4-byte big-endian length and that many bytes of UTF-8 JSON (an object). Descriptors travel with the
-first byte of a frame (SCM_RIGHTS, unix(7)).
+A frame is a 4-byte big-endian length, the number of its descriptors in one byte, and *length* bytes of UTF-8 JSON (an
+object). Descriptors travel with the first byte of their frame (SCM_RIGHTS, unix(7)); they are counted because one read
+may bring them together with an earlier frame that has none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-_LENGTH: Final = struct.Struct(">I")
+_HEADER: Final = struct.Struct(">IB")
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """A frame holds at most one recording's segments; anything larger is a broken peer."""
@@ -52,6 +53,7 @@ class Channel:
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
         self._send_lock = threading.Lock()
+        self._closed = False
         self._buffer = bytearray()
         self._fds: list[int] = []
 
@@ -71,7 +73,9 @@ class Channel:
         body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
         if len(body) > MAX_FRAME_BYTES:
             raise ValueError(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
-        frame = _LENGTH.pack(len(body)) + body
+        if len(fds) > _MAX_FDS:
+            raise ValueError(f"a message with {len(fds)} descriptors is over the limit of {_MAX_FDS}")
+        frame = _HEADER.pack(len(body), len(fds)) + body
         with self._send_lock:
             try:
                 sent = socket.send_fds(self._sock, [frame], list(fds)) if fds else self._sock.send(frame)
@@ -90,12 +94,14 @@ class Channel:
             received = self._take()
             if received is not None:
                 return received
+            if self._closed:  # the number of our descriptor may be another file's by now
+                raise ChannelClosed("our end is closed")
             # poll, not settimeout: a timeout on the socket would also hit the threads that send.
             wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
             try:
                 if not self._readable.poll(wait_ms):
                     raise ChannelTimeout
-                data, fds, _flags, _address = socket.recv_fds(self._sock, 1 << 16, _MAX_FDS)
+                data, fds, _flags, _address = socket.recv_fds(self._sock, 1 << 16, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
             except OSError as error:
                 raise ChannelClosed(f"the other end is gone: {error}") from error
             if not data:
@@ -104,21 +110,26 @@ class Channel:
             self._fds += fds
 
     def _take(self) -> Received | None:
-        if len(self._buffer) < _LENGTH.size:
+        if len(self._buffer) < _HEADER.size:
             return None
-        (length,) = _LENGTH.unpack_from(self._buffer)
+        length, n_fds = _HEADER.unpack_from(self._buffer)
         if length > MAX_FRAME_BYTES:
             raise ChannelClosed(f"the other end announced a message of {length} bytes")
-        end = _LENGTH.size + length
+        end = _HEADER.size + length
         if len(self._buffer) < end:
             return None
-        message = json.loads(self._buffer[_LENGTH.size : end].decode("utf-8", "surrogatepass"))
+        try:
+            message = json.loads(self._buffer[_HEADER.size : end].decode("utf-8", "surrogatepass"))
+        except ValueError as error:
+            raise ChannelClosed(f"the other end sent no JSON: {error}") from error
         del self._buffer[:end]
-        fds, self._fds = tuple(self._fds), []
+        fds = tuple(self._fds[:n_fds])
+        del self._fds[:n_fds]
         return Received(message, fds)
 
     def close(self) -> None:
         """Close our end; the other end sees ChannelClosed."""
+        self._closed = True
         for fd in self._fds:
             os.close(fd)
         self._fds = []

@@ -22,6 +22,11 @@ from daemon.channel import Channel
 
 _PR_SET_PDEATHSIG: Final = 1
 
+_MAX_LINE_BYTES: Final = 1 << 16
+
+_KILLED_S: Final = 5.0
+"""How long to wait for a process that was killed."""
+
 # PR_SET_PDEATHSIG fires when the THREAD that started the child ends (prctl(2)), so one thread that lives as long as
 # the daemon starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -65,7 +70,11 @@ class Child:
             )
 
         with theirs:
-            process = _spawner.submit(start).result()
+            try:
+                process = _spawner.submit(start).result()
+            except BaseException:
+                channel.close()
+                raise
         child = cls(process, channel, name)
         threading.Thread(target=child._pump, args=(on_output,), name=f"{name}-output", daemon=True).start()
         return child
@@ -74,7 +83,8 @@ class Child:
         stream = self._process.stdout
         assert stream is not None
         with stream:
-            for raw in stream:
+            # A child that prints without end and without line breaks must not fill our memory.
+            while raw := stream.readline(_MAX_LINE_BYTES):
                 line = raw.decode("utf-8", "backslashreplace").rstrip()
                 if line:
                     on_output(self.name, line)
@@ -92,7 +102,9 @@ class Child:
         """End the process at once and wait for it. Safe to call again."""
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait()
+        # One that hangs in the kernel (a lost share, a GPU driver) takes the signal when it comes back.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILLED_S)
         self.channel.close()
 
     def close(self, grace_s: float) -> None:

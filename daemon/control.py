@@ -12,7 +12,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def _short_address(folder: Path) -> Iterator[str]:
+def _short_address(folder: Path) -> Generator[str]:
     """An address for the socket in *folder* that fits the 108 bytes of a sockaddr_un, however deep the folder is."""
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -53,7 +53,7 @@ def _short_address(folder: Path) -> Iterator[str]:
 
 class _Connection(socketserver.StreamRequestHandler):
     timeout = _TIMEOUT_S
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]  # always made by a _Server
 
     def handle(self) -> None:
         """Answer requests until the other side closes or falls silent."""
@@ -61,7 +61,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return
         try:
             while line := self.rfile.readline(_MAX_LINE_BYTES):
-                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+                self.wfile.write(self._answer(line))
         except OSError:
             return  # gone or too slow: nothing is half done
 
@@ -69,19 +69,23 @@ class _Connection(socketserver.StreamRequestHandler):
         _pid, uid, _gid = _UCRED.unpack(self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         return uid in (0, os.geteuid())
 
-    def _answer(self, line: bytes) -> dict[str, Answer]:
+    def _answer(self, line: bytes) -> bytes:
         try:
             request = json.loads(line)
             command = self.server.commands[request["command"]]
-        except (ValueError, KeyError, TypeError):
-            return {"error": "no such command"}
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return _line({"error": "no such command"})
         try:
-            return {"result": command(request)}
+            return _line({"result": command(request)})
         except (TranscribedError, StorageError) as error:
-            return {"error": str(error)}
+            return _line({"error": str(error)})
         except Exception:
             log.exception("control command failed", extra={"event": "bug"})
-            return {"error": "internal error; the log has it"}
+            return _line({"error": "internal error; the log has it"})
+
+
+def _line(answer: Mapping[str, Answer]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -102,12 +106,14 @@ class ControlServer:
         with _short_address(folder) as address:
             self._server = _Server(address, _Connection, bind_and_activate=False)
             self._server.commands = commands
-            old = os.umask(0o177)
             try:
+                # The socket file takes its mode from here; a umask would hit the files that other threads make.
+                os.fchmod(self._server.fileno(), 0o600)
                 self._server.server_bind()
-            finally:
-                os.umask(old)
-        self._server.server_activate()
+                self._server.server_activate()
+            except BaseException:
+                self._server.server_close()
+                raise
         self._thread = threading.Thread(target=self._server.serve_forever, name="control", daemon=True)
 
     def start(self) -> None:
@@ -133,7 +139,7 @@ def ask(folder: Path, command: str, **arguments: object) -> Answer:
                 line = answers.readline()
     except OSError as error:
         raise NoDaemon(f"no daemon answers in {folder}: {error.strerror or error}") from error
-    if not line:
+    if not line.endswith(b"\n"):
         raise NoDaemon(f"the daemon in {folder} closed the connection; are you its user, or root?")
     answer = json.loads(line)
     if "error" in answer:

@@ -23,6 +23,8 @@ from daemon.errors import (
     SourceBlocked,
     SourceChanged,
     SourceVanished,
+    SpoolBlocked,
+    TranscribedError,
     TransientError,
 )
 from daemon.transcription import Activity, Patiently, T, Workshop, perform
@@ -63,13 +65,15 @@ class Dispatcher:
         self._store = self._shop.store
         self._n_in_hand = n_in_hand
         self._look_again = look_again
-        self._wake = wake
+        self.wake: Final = wake
+        """There may be a job to claim."""
         self._pool = ThreadPoolExecutor(n_in_hand, thread_name_prefix="job")
         self._lock = threading.Lock()
-        self._activities: dict[int, Activity] = {}
+        self._activities: list[Activity] = []
         self._ended = threading.Condition(self._lock)
         self._draining = False
-        self._hurry = threading.Event()
+        self._hurried = False
+        self._out_of_patience = threading.Event()
 
     def step(self, now: float) -> float:
         """Claim what is due, as far as there is room."""
@@ -79,74 +83,80 @@ class Dispatcher:
                 job = self._store.claim(utc_now())
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
                 log.warning("cannot claim a job: %s", error, extra={"event": "storage_trouble"})
-                return BLOCKED_S / 12
+                break
             if job is None:
                 break
             self._begin(job)
         return IDLE_S
 
     def _begin(self, job: Job) -> None:
-        activity = Activity(job, threading.Event())
+        activity = Activity(job)
         with self._lock:
-            self._activities[job.id] = activity
-        self._pool.submit(self._work, activity)
-
-    def wake(self) -> None:
-        """There may be a job to claim."""
-        self._wake()
+            if not self._draining:
+                self._activities.append(activity)
+                self._pool.submit(self._work, activity)
+                return
+        self._settle(activity, JobCancelled("claimed while the service was stopping"))
 
     def activities(self) -> list[Activity]:
         """The jobs in hand."""
         with self._lock:
-            return list(self._activities.values())
+            return list(self._activities)
 
     def cancel(self, job_id: int) -> bool:
-        """Ask a job in hand to end; whether there is one."""
-        with self._lock:
-            activity = self._activities.get(job_id)
-        if activity is not None:
-            activity.cancelled.set()
-        return activity is not None
+        """Ask a job in hand to end, because a person wants it; whether there is one."""
+        for activity in self.activities():
+            if activity.job.id == job_id:
+                activity.unwanted = True
+                activity.cancelled.set()
+                return True
+        return False
 
     def drain(self, grace_s: float) -> bool:
         """Claim nothing more, let the jobs in hand end, after *grace_s* put them back. False if one would not end."""
-        self._draining = True
-        self._wait_for_end(grace_s, self._hurry)
+        with self._lock:
+            self._draining = True
+        self._wait_for_end(grace_s, lambda: self._hurried)
+        self._out_of_patience.set()
         for activity in self.activities():
             activity.cancelled.set()
-        done = self._wait_for_end(CANCEL_S, threading.Event())
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        done = self._wait_for_end(CANCEL_S, lambda: False)
+        self._pool.shutdown(wait=False)
         return done
 
-    def _wait_for_end(self, limit_s: float, hurry: threading.Event) -> bool:
+    def _wait_for_end(self, limit_s: float, enough: Callable[[], bool]) -> bool:
         deadline = monotonic_s() + limit_s
         with self._ended:
-            while self._activities and not hurry.is_set() and (left_s := deadline - monotonic_s()) > 0:
+            while self._activities and not enough() and (left_s := deadline - monotonic_s()) > 0:
                 self._ended.wait(min(left_s, 0.2))
             return not self._activities
 
     def hurry(self) -> None:
-        """End the grace of `drain` now. Takes no lock: signal handlers call it."""
-        self._hurry.set()
+        """End the grace of `drain` now. Takes no lock, not even that of an Event: signal handlers call it."""
+        self._hurried = True
 
     def _work(self, activity: Activity) -> None:
         job = activity.job
         try:
-            result = perform(activity, self._shop)
-            _log_outcome(job, result)
+            _log_outcome(activity, perform(activity, self._shop))
+            if activity.outdated:
+                self._look_again(job.path)
         except LostJob as error:
             log.warning("%s", error, extra={"event": "job_lost", "job_id": job.id})
         except Exception as error:  # noqa: BLE001  # the one place where a bug in a job ends: the worker lives on
             self._settle(activity, error)
         finally:
             with self._ended:
-                del self._activities[job.id]
+                self._activities.remove(activity)
                 self._ended.notify_all()
-            self._wake()
+            self.wake()
 
     def _settle(self, activity: Activity, error: Exception) -> None:
         try:
             self._patiently(lambda: self._decide(activity, error))
+            _log_end(activity.job, error)
+            if isinstance(error, SourceChanged):
+                self._look_again(activity.job.path)
         except LostJob as lost:
             log.warning("%s", lost, extra={"event": "job_lost", "job_id": activity.job.id})
         except Exception:
@@ -158,21 +168,17 @@ class Dispatcher:
         job, at, reason = activity.job, utc_now(), str(error)
         store = self._store
         match error:
-            case JobCancelled() if self._draining:
-                store.requeue(job, "the service was stopped", at, refund=True)
-            case JobCancelled():
+            case JobCancelled() | TransientError() if activity.unwanted:
                 store.cancelled(job, "a person cancelled it", at)
+            case JobCancelled():
+                store.requeue(job, "the service was stopped", at, refund=True)
             case Quarantined():
                 store.quarantine(job, reason, at)
             case RecordingError():
                 store.fail(job, reason, at)
             case SourceVanished():
                 store.vanish_running(job, reason, at)
-                self._look_again(job.path)
-            case SourceChanged():
-                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
-                self._look_again(job.path)
-            case OutputBlocked() | SourceBlocked() | ConfigError():
+            case SourceChanged() | OutputBlocked() | SourceBlocked() | SpoolBlocked() | ConfigError():
                 store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
             case _ if self._draining:  # the processes under it are going: not its fault
                 store.requeue(job, "the service was stopped", at, refund=True)
@@ -181,10 +187,7 @@ class Dispatcher:
             case TransientError():
                 self._try_again(job, reason)
             case _:
-                log.error("job %d: unexpected error", job.id, exc_info=error, extra={"event": "bug", "job_id": job.id})
                 self._try_again(job, f"internal error: {type(error).__name__}: {reason}")
-                return
-        _log_end(job, error)
 
     def _try_again(self, job: Job, reason: str) -> None:
         if job.attempt >= job.max_attempts:
@@ -202,22 +205,37 @@ class Dispatcher:
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
                 delay_s = delays.pop(0) if len(delays) > 1 else delays[0]
                 log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
-                if self._hurry.wait(delay_s):
+                if self._out_of_patience.wait(delay_s):
                     raise
 
 
-def _log_outcome(job: Job, result: Result) -> None:
+def _log_outcome(activity: Activity, result: Result) -> None:
+    job, audio_s, wall_s = activity.job, activity.total_s, result.wall_s
+    speed = audio_s / wall_s if wall_s > 0 else 0.0
     log.info(
-        "job %d %s: %s (%s)",
+        "job %d %s: %s (%.1f s of audio in %.1f s, speed %.1f)%s",
         job.id,
         result.outcome,
         os.fsdecode(job.path),
-        f"{result.wall_s:.1f} s" + (f"; {result.reason}" if result.reason else ""),
-        extra={"event": "job_done", "job_id": job.id, "outcome": result.outcome, "wall_s": round(result.wall_s, 3)},
+        audio_s,
+        wall_s,
+        speed,
+        f": {result.reason}" if result.reason else "",
+        extra={
+            "event": "job_done",
+            "job_id": job.id,
+            "outcome": result.outcome,
+            "audio_s": round(audio_s, 3),
+            "wall_s": round(wall_s, 3),
+            "speed": round(speed, 2),
+        },
     )
 
 
 def _log_end(job: Job, error: Exception) -> None:
+    if not isinstance(error, TranscribedError):
+        log.error("job %d: unexpected error", job.id, exc_info=error, extra={"event": "bug", "job_id": job.id})
+        return
     level = logging.INFO if isinstance(error, JobCancelled | SourceChanged) else logging.WARNING
     log.log(
         level,

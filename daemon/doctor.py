@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from daemon.config import Config, InboxConfig
 from daemon.control import NoDaemon, ask
-from daemon.intake.inbox import choose_watching
 from daemon.intake.mounts import filesystem_of, is_network
+from daemon.intake.watching import choose_watching
 from daemon.locks import INBOX_MARKER, holder_of
 from storage.errors import StorageError
 from storage.reading import JobReader

@@ -10,6 +10,7 @@
     │   └── Quarantined           it killed the engine twice
     ├── TransientError         time: the job is tried again later, attempts counted
     │   ├── SourceBlocked         the recording cannot be opened at present
+    │   ├── SpoolBlocked          the state folder cannot hold the decoded audio
     │   ├── DecodeFailed          the decode process died or missed its deadline
     │   ├── EngineDied            the engine process died with this job in it
     │   ├── EngineUnavailable     the engine cannot be started at present
@@ -62,6 +63,10 @@ class TransientError(TranscribedError):
 
 class SourceBlocked(TransientError):
     """Raised when the recording cannot be opened at present: permissions, a share in trouble."""
+
+
+class SpoolBlocked(TransientError):
+    """Raised when the decoded audio cannot be written to the state folder at present: its disk is full, mostly."""
 
 
 class DecodeFailed(TransientError):

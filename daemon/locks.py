@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from daemon.errors import AlreadyRunning
 
 STATE_LOCK: Final = "daemon.lock"
 INBOX_MARKER: Final = ".transcribed-inbox"
+
+_TRIES: Final = 5
+_BETWEEN_TRIES_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +51,19 @@ class Lock:
         """Lock *path* and write *owner* into it. Raises AlreadyRunning naming the holder, OSError if not writable."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
         except BlockingIOError:
-            holder = _read_owner(fd)
+            holder = _read_owner(fd) or "one that left no name"
             os.close(fd)
             raise AlreadyRunning(f"{what} is in use by another transcribed: {holder}; stop that one first") from None
         except OSError:
             os.close(fd)
             raise
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, (json.dumps(asdict(owner)) + "\n").encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, (json.dumps(asdict(owner)) + "\n").encode(), 0)
+        except OSError:
+            pass  # the disk is full: the lock holds all the same, it only cannot say for whom
         return cls(path, fd)
 
     def in_place(self) -> bool:
@@ -69,6 +76,18 @@ class Lock:
     def release(self) -> None:
         """Give the lock back. The file stays: removing it would race with one who is about to lock it."""
         os.close(self._fd)
+
+
+def _lock(fd: int) -> None:
+    """Raises BlockingIOError where somebody else has it for longer than `holder_of` needs for its look."""
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_BETWEEN_TRIES_S)
+        else:
+            return
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def holder_of(path: Path) -> Owner | None:

@@ -66,6 +66,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(content, default=str, ensure_ascii=True)
 
 
+def _accept_all(stream: TextIO) -> None:
+    if isinstance(stream, io.TextIOWrapper):  # not so where a test or a wrapper put something in its place
+        stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write must not lose its line
+
+
 def _is_journal(stream: TextIO, journal_stream: str) -> bool:
     """Whether *stream* is what systemd connected; programs started from a desktop only inherit the variable."""
     try:
@@ -83,8 +88,7 @@ class _QuietStream(logging.StreamHandler[TextIO]):
 def set_up(log_format: Literal["auto", "plain", "json"], level: str) -> None:
     """Send every record to stdout. ``auto`` is plain on a terminal and under systemd, JSON else."""
     journald = _is_journal(sys.stdout, os.environ.get("JOURNAL_STREAM", ""))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write must not lose its line
+    _accept_all(sys.stdout)
     if log_format == "auto":
         log_format = "plain" if journald or sys.stdout.isatty() else "json"
     handler = _QuietStream(sys.stdout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -64,31 +64,6 @@ class OneShot:
         self._spool_dir = spool_dir
         self._cancelled = threading.Event()
 
-    @classmethod
-    @contextmanager
-    def open(cls, config: Config, model: str, on_output: Callable[[str, str], None]) -> Iterator[OneShot]:
-        """Load *model*; everything ends with the block. Raises ConfigError, EngineUnavailable."""
-        limits = DecodeLimits(
-            max_duration_s=config.decode.max_duration_s, max_source_bytes=config.decode.max_source_bytes
-        )
-        settings = EngineSettings(
-            models_dir=config.models_dir,
-            device=config.engine.device,
-            compute_type=config.engine.compute_type,
-            slots=config.engine.slots,
-            threads=config.engine.threads,
-            allow_download=config.engine.allow_download,
-        )
-        decode = DecodePool(workers=config.decode.workers, limits=limits, on_output=on_output)
-        engine = Engine(settings, on_output)
-        with TemporaryDirectory(prefix="transcribed-") as spool_dir:
-            try:
-                engine.start(model)
-                yield cls(config, decode, engine, Path(spool_dir))
-            finally:
-                engine.close(2.0)
-                decode.close(0.0)
-
     def transcribe(
         self, paths: Sequence[bytes], options: JobOptions, folder: Path | None, progress: Progress, *, write: bool
     ) -> Iterator[Done]:
@@ -96,10 +71,12 @@ class OneShot:
         n_at_once = self._config.engine.slots + self._config.decode.workers
         with ThreadPoolExecutor(n_at_once) as pool:
             try:
-                yield from pool.map(
-                    lambda numbered: self._one(numbered[0], numbered[1], options, folder, progress, write=write),
-                    enumerate(paths),
-                )
+                futures = [
+                    pool.submit(self._one, number, path, options, folder, progress, write=write)
+                    for number, path in enumerate(paths)
+                ]
+                for future in futures:
+                    yield future.result()
             finally:
                 self._cancelled.set()
 
@@ -150,6 +127,29 @@ class OneShot:
                 if alone:
                     raise
                 alone = True
+
+
+@contextmanager
+def open_oneshot(config: Config, model: str, on_output: Callable[[str, str], None]) -> Generator[OneShot]:
+    """Decode processes and an engine with *model*, until the block ends. Raises ConfigError, EngineUnavailable."""
+    limits = DecodeLimits(max_duration_s=config.decode.max_duration_s, max_source_bytes=config.decode.max_source_bytes)
+    settings = EngineSettings(
+        models_dir=config.models_dir,
+        device=config.engine.device,
+        compute_type=config.engine.compute_type,
+        slots=config.engine.slots,
+        threads=config.engine.threads,
+        allow_download=config.engine.allow_download,
+    )
+    decode = DecodePool(workers=config.decode.workers, limits=limits, on_output=on_output)
+    engine = Engine(settings, on_output)
+    with TemporaryDirectory(prefix="transcribed-") as spool_dir:
+        try:
+            engine.start(model)
+            yield OneShot(config, decode, engine, Path(spool_dir))
+        finally:
+            engine.close(2.0)
+            decode.close(0.0)
 
 
 def _write(target: bytes, document: Document) -> tuple[bytes, ...]:

@@ -87,7 +87,7 @@ class Service:
         for inbox_config in config.inbox:
             self._open_inbox(inbox_config)
         # 3. What the last daemon left, while nothing of ours is in an inbox yet.
-        recovery.recover(store, config.state_dir / "spool")
+        recovery.recover(store, config.state_dir / "spool", KeptDocuments(config.state_dir / "kept"))
         for inbox in self._inboxes.values():
             inbox.sweep()
         # 4. The engine before the queue: a wrong model or device is the operator's to mend, and shows at once.
@@ -138,7 +138,7 @@ class Service:
 
     def _open_inbox(self, config: InboxConfig) -> Inbox:
         inbox = Inbox(config, self._store, max_attempts=self._config.max_attempts, on_new=self._wake_dispatcher)
-        inbox.open(self._owner, monotonic_s())
+        inbox.open(self._owner)
         self._inboxes[inbox.path] = inbox
         return inbox
 
@@ -251,13 +251,15 @@ class Service:
         self._loaded, self._config = loaded, new.model_copy(update=kept)
         logging.getLogger().setLevel(new.log_level.upper())
         wanted = {os.fsencode(config.path): config for config in new.inbox}
+        were_open = set(self._inboxes)
         for path, inbox in list(self._inboxes.items()):
             if wanted.get(path) != inbox.config:
                 self._close_inbox(inbox)
         for path, config in wanted.items():
             if path not in self._inboxes:
                 inbox = self._open_inbox(config)
-                inbox.sweep()
+                if path not in were_open:  # else a job may be publishing there, with temporary files of its own
+                    inbox.sweep()
                 self._launch_inbox(inbox)
         log.info("Reloaded", extra={"event": "reloaded", "config": _shown(self._config)})
 

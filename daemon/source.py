@@ -26,14 +26,14 @@ class Source:
             if not stat.S_ISREG(status.st_mode):
                 raise RecordingError(f"{os.fsdecode(path)} is not a regular file")
             self.fingerprint = Fingerprint.of(status)
-            if _content_differs(self.fingerprint, expected):
+            if content_differs(self.fingerprint, expected):
                 raise SourceChanged("the recording changed after its job was made")
         except BaseException:
             os.close(self.fd)
             raise
 
     def check_unchanged(self, sha256: str, digest: Callable[[int], str]) -> Fingerprint:
-        """The fingerprint of what is at the path now, which has the content *sha256*.
+        """The fingerprint of what is at the path now, which has the content *sha256*; it is ours from now on.
 
         A file that only looks different (chmod, touch, copied over with itself) is read again with *digest* to be
         sure. Raises SourceChanged or SourceVanished.
@@ -43,7 +43,8 @@ class Source:
             if now == self.fingerprint:
                 return now
             if now.size_bytes == self.fingerprint.size_bytes:
-                return self._read_again(sha256, digest)
+                self.fingerprint = self._read_again(sha256, digest)
+                return self.fingerprint
         except OSError as error:
             raise _blocked(self.path, error) from error
         raise SourceChanged("the recording changed while it was transcribed; its new content is transcribed instead")
@@ -58,12 +59,20 @@ class Source:
             os.close(fd)
         raise SourceChanged("the recording changed while it was transcribed; its new content is transcribed instead")
 
+    def outdated(self) -> bool:
+        """Whether something else than *fingerprint* is at the path now; False where nothing is."""
+        try:
+            return Fingerprint.of(os.lstat(self.path)) != self.fingerprint
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
 
 
-def _content_differs(now: Fingerprint, expected: Fingerprint) -> bool:
+def content_differs(now: Fingerprint, expected: Fingerprint) -> bool:
+    """Whether the file of *now* may hold other bytes than that of *expected*."""
     # A chmod changes ctime, a rename there and back the device: neither is new content.
     return (now.size_bytes, now.mtime_ns, now.inode) != (expected.size_bytes, expected.mtime_ns, expected.inode)
 

@@ -6,11 +6,12 @@ Every step that changes the history is committed before the next one begins, so 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Final, Protocol, TypeVar
@@ -18,17 +19,20 @@ from typing import Final, Protocol, TypeVar
 from daemon.clock import iso, utc_now
 from daemon.decode.pool import Decoded, DecodePool
 from daemon.engine.client import Checkpoint, Engine, Request
-from daemon.errors import EngineDied, Quarantined
+from daemon.errors import EngineDied, OutputBlocked, Quarantined, SourceChanged, SpoolBlocked
 from daemon.intake.rules import extension_of
-from daemon.options import JobOptions
+from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
 from daemon.outputs.kept import Kept, KeptDocuments
-from daemon.source import Source
+from daemon.source import Source, content_differs
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
+from storage.errors import LostJob
 from storage.jobs import JobStore
 from storage.records import Job, Outcome, Output, Result
+
+log = logging.getLogger(__name__)
 
 ENGINE_DEATHS: Final = 2
 """A recording that was in the engine at this many deaths, the last time alone, is quarantined."""
@@ -38,12 +42,21 @@ MISSING_RATIO: Final = 0.01
 """Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
 
 
-@dataclass(slots=True)
+NAME_TRIES: Final = 10
+"""How often other names are chosen because a file came in between, before it counts as trouble with the folder."""
+
+
+@dataclass(slots=True, eq=False)
 class Activity:
-    """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``."""
+    """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
+
+    *unwanted*: a person cancelled it. *outdated*: it is done, and its recording is already another one.
+    """
 
     job: Job
-    cancelled: Event
+    cancelled: Event = field(default_factory=Event)
+    unwanted: bool = False
+    outdated: bool = False
     stage: str = "decode"
     done_s: float = 0.0
     total_s: float = 0.0
@@ -84,34 +97,60 @@ def perform(activity: Activity, shop: Workshop) -> Result:
     job = activity.job
     began = time.monotonic()
     with closing(Source(job.path, job.fingerprint)) as source:
-        if (result := _same_as_last_time(job, source, shop, began)) is not None:
-            shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
-            return result
-        document = _kept_document(job, source, shop) or _transcribe(activity, source, shop)
-        activity.advance("publish", document.audio_s, document.audio_s)
-        return _publish(job, source, document, shop, began)
+        result = _same_as_last_time(job, source, shop, began)
+        if result is None:
+            document = _kept_document(job, source, shop) or _transcribe(activity, source, shop)
+            activity.advance("publish", document.audio_s, document.audio_s)
+            result = _publish(job, source, document, shop, began)
+        # After the last commit: from here on the intake makes a new job of a change, before it left ours alone.
+        activity.outdated = source.outdated()
+        return result
 
 
 def _same_as_last_time(job: Job, source: Source, shop: Workshop, began: float) -> Result | None:
-    """The result of a recording that was only touched: same bytes, same options, transcripts still there."""
-    before = shop.store.last_done(job.path)
-    if before is None or before.source_sha256 is None or before.options_digest != job.options_digest:
+    """The result of a recording that was only touched: same bytes, same options, transcripts still there.
+
+    The job is done then, with the outputs of the earlier one.
+    """
+    before = shop.patiently(lambda: shop.store.last_done(job.path))
+    if before is None or before.source_sha256 is None or before.result is None or not _stands(before, job):
         return None
-    if before.fingerprint.size_bytes != source.fingerprint.size_bytes or before.result is None:
-        return None
-    if not before.outputs or not all(os.path.lexists(output.path) for output in before.outputs):
+    if before.fingerprint.size_bytes != source.fingerprint.size_bytes:
         return None
     if shop.decode.digest(source.fd) != before.source_sha256:
         return None
+    _check_unchanged(job, source, before.source_sha256, shop)
     reason = f"same content as in job {before.id}; its transcript stands"
-    return replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=time.monotonic() - began)
+    wall_s = time.monotonic() - began
+    result = replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=wall_s)
+    _intend(job, before.outputs, result, shop)
+    shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
+    return result
+
+
+def _stands(before: Job, job: Job) -> bool:
+    """Whether what *before* published is all that *job* is asked for, and still there, edited or not."""
+    wanted = set(JobOptions.from_dict(job.options).formats)
+    return (
+        before.options_digest == job.options_digest
+        and wanted <= {output.format for output in before.outputs}
+        and all(os.path.lexists(output.path) for output in before.outputs)
+    )
+
+
+def _check_unchanged(job: Job, source: Source, sha256: str, shop: Workshop) -> None:
+    fingerprint = source.check_unchanged(sha256, shop.decode.digest)
+    if fingerprint != job.fingerprint:
+        shop.patiently(lambda: shop.store.refresh_fingerprint(job, fingerprint, utc_now()))
 
 
 def _kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
     kept = shop.kept.load(job.id)
-    if kept is None or (kept.fingerprint, kept.options_digest) != (source.fingerprint, job.options_digest):
+    if kept is None or kept.options_digest != job.options_digest:
         return None
-    return kept.document
+    if content_differs(source.fingerprint, kept.fingerprint):
+        return None
+    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the formats may be others by now
 
 
 def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
@@ -139,7 +178,10 @@ def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
 
 
 def _decode(activity: Activity, source: Source, spool_path: Path, shop: Workshop) -> Decoded:
-    spool_fd = os.open(spool_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        spool_fd = os.open(spool_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SpoolBlocked(f"cannot write {spool_path}: {error.strerror}") from error
     try:
         return shop.decode.decode(
             source.fd,
@@ -200,29 +242,44 @@ def _outcome(decoded: Decoded, transcript: Transcript) -> tuple[Outcome, str]:
 
 
 def _publish(job: Job, source: Source, document: Document, shop: Workshop, began: float) -> Result:
-    fingerprint = source.check_unchanged(document.source_sha256, shop.decode.digest)
-    if fingerprint != job.fingerprint:
-        shop.patiently(lambda: shop.store.refresh_fingerprint(job, fingerprint, utc_now()))
-    contents = {format: render(document, format) for format in document.options.formats}
+    _check_unchanged(job, source, document.source_sha256, shop)
     try:
-        while True:
-            ours = shop.store.written(job.path)
-            outputs = publish.stage(job.path, contents, ours)
-            try:
-                result = _result(document, time.monotonic() - began)
-                _intend(job, outputs, result, shop)
-                publish.commit(outputs, ours)
-                break
-            except publish.NameTaken:
-                continue  # somebody made a file of that name in between: choose again
-            finally:
-                publish.discard(outputs)
+        result = _put_in_place(job, document, shop, began)
+    except (LostJob, SourceChanged):
+        raise  # nobody will ask for the document again
     except BaseException:
-        shop.kept.save(job.id, Kept(document, source.fingerprint, job.options_digest))
+        _keep(job, Kept(document, source.fingerprint, job.options_digest), shop)
         raise
     shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
     shop.kept.drop(job.id)
     return result
+
+
+def _put_in_place(job: Job, document: Document, shop: Workshop, began: float) -> Result:
+    contents: dict[Format, bytes] = {format: render(document, format) for format in document.options.formats}
+    folder = os.fsdecode(os.path.dirname(job.path))
+    for _ in range(NAME_TRIES):
+        ours = shop.patiently(lambda: shop.store.written(job.path))
+        outputs = publish.stage(job.path, contents, ours)
+        try:
+            result = _result(document, time.monotonic() - began)
+            _intend(job, outputs, result, shop)
+            publish.commit(outputs, ours)
+            return result
+        except publish.NameTaken:
+            continue  # somebody made a file of that name in between: choose again
+        except FileNotFoundError as error:
+            raise OutputBlocked(f"another program removes our temporary files from {folder}") from error
+        finally:
+            publish.discard(outputs)
+    raise OutputBlocked(f"another program takes every name that is chosen for the transcript in {folder}")
+
+
+def _keep(job: Job, kept: Kept, shop: Workshop) -> None:
+    try:
+        shop.kept.save(job.id, kept)
+    except OSError as error:  # then it is transcribed again
+        log.warning("job %d: its transcript cannot be kept: %s", job.id, error, extra={"event": "not_kept"})
 
 
 def _intend(job: Job, outputs: tuple[Output, ...], result: Result, shop: Workshop) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, aliased
 
 from storage.connection import open_reader, storage_errors
-from storage.records import Event, Fingerprint, Job, JobState, KnownFile
+from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
 from storage.rows import event_of, job_of, newest_row
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
 
@@ -62,9 +62,17 @@ class JobQueries:
             return None if row is None else job_of(row)
 
     def last_done(self, path: bytes) -> Job | None:
-        """The newest done job of *path*."""
-        done = self.jobs(states=[JobState.DONE], limit=1, path=path)
-        return done[0] if done else None
+        """The newest job of *path* that made a transcript of its own: done, and no duplicate."""
+        query = (
+            select(JobRow)
+            .join(JobRow.file)
+            .where(FileRow.path == path, JobRow.state == JobState.DONE, JobRow.outcome != Outcome.DUPLICATE)
+            .order_by(JobRow.id.desc())
+            .limit(1)
+        )
+        with self._read() as session:
+            row = session.scalars(query).one_or_none()
+            return None if row is None else job_of(row)
 
     def events(self, job_id: int) -> list[Event]:
         """The events of one job, in the order in which they happened."""

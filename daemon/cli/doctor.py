@@ -9,7 +9,7 @@ from rich.text import Text
 
 from daemon.cli.app import EXIT_FAILED
 from daemon.cli.common import database, loaded, print_json
-from daemon.doctor import Grade, examine
+from daemon.doctor import Check, Grade, examine
 from daemon.log import escape
 
 _STYLES = {Grade.GOOD: "green", Grade.NOTE: "yellow", Grade.BAD: "bold red"}
@@ -18,7 +18,7 @@ _STYLES = {Grade.GOOD: "green", Grade.NOTE: "yellow", Grade.BAD: "bold red"}
 def run(file: Path | None, *, as_json: bool) -> int:
     """Print every check; the exit code."""
     config = loaded(file).config
-    checks = []
+    checks: list[Check] = []
     console = Console(highlight=False, soft_wrap=True)
     for check in examine(config, database(config)):
         checks.append(check)

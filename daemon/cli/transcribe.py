@@ -14,7 +14,7 @@ from rich.text import Text
 from daemon.cli.app import EXIT_FAILED
 from daemon.cli.common import duration, loaded, readable
 from daemon.errors import TranscribedError
-from daemon.oneshot import Done, OneShot, options_for, recordings_in
+from daemon.oneshot import Done, open_oneshot, options_for, recordings_in
 
 
 class _AudioColumn(ProgressColumn):
@@ -65,7 +65,7 @@ def run(
         raise TranscribedError("no recordings there: no file has the extension of an audio or video type")
     bars = _Bars()
     n_failed = 0
-    with bars.progress, OneShot.open(config, options.model, _print_output) as oneshot:
+    with bars.progress, open_oneshot(config, options.model, _print_output) as oneshot:
         for done in oneshot.transcribe(recordings, options, folder, bars.update, write=not stdout):
             bars.remove(done.path)
             n_failed += bool(done.error)

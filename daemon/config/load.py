@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import os
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
@@ -50,6 +52,8 @@ def load(file: Path | None, environment: Mapping[str, str], *, require_inbox: bo
         config = Config.model_validate(table)
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from None
+    except RuntimeError as error:
+        raise ConfigError(f"state_dir: must be set, as this user has no home folder: {error}") from None
     if require_inbox:
         _check_inboxes(config)
     return Loaded(config, path, origins)
@@ -66,7 +70,7 @@ def _find(file: Path | None, environment: Mapping[str, str]) -> Path | None:
 
 def _read(path: Path) -> tuple[_Table, dict[str, str]]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -81,8 +85,12 @@ def _table(value: Any) -> _Table:
 
 
 def _tables(value: Any) -> list[_Table]:
-    items: list[Any] = value if isinstance(value, list) else []
-    return [_table(item) for item in items]
+    return [_table(item) for item in _items(value)]
+
+
+def _items(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from value
 
 
 def _leaves(table: _Table, prefix: str = "") -> Iterator[str]:
@@ -96,6 +104,21 @@ def _leaves(table: _Table, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def _absolute(text: str, base: Path) -> str:
+    """*text* as an absolute path; as it is where ``~name`` names nobody, for the check to refuse."""
+    try:
+        return str(base / Path(text).expanduser())
+    except RuntimeError:
+        return text
+
+
+def _resolve_model(place: _Table, base: Path) -> None:
+    # A model is a name or a folder; only what is written as a path is one.
+    model = place.get("model")
+    if isinstance(model, str) and model.startswith(("./", "../", "~")):
+        place["model"] = _absolute(model, base)
+
+
 def _resolve_paths(table: _Table, base: Path) -> None:
     """Paths in a file are relative to that file."""
     inboxes = _tables(table.get("inbox"))
@@ -106,11 +129,9 @@ def _resolve_paths(table: _Table, base: Path) -> None:
     ]
     for place, key in places:
         if isinstance(place.get(key), str) and place[key]:
-            place[key] = str(base / Path(place[key]).expanduser())
+            place[key] = _absolute(place[key], base)
     for place in [_table(table.get("options")), *inboxes]:
-        # A model is a name or a folder; only what is written as a path is one.
-        if str(place.get("model", "")).startswith(("./", "../", "~")):
-            place["model"] = str(base / Path(place["model"]).expanduser())
+        _resolve_model(place, base)
 
 
 def _apply_environment(table: _Table, origins: dict[str, str], environment: Mapping[str, str]) -> None:
@@ -122,12 +143,16 @@ def _apply_environment(table: _Table, origins: dict[str, str], environment: Mapp
             raise ConfigError(f"{name}={value}: no such setting{_nearest(name, [*variables, 'TRANSCRIBED_INBOX'])}")
         section, key, annotation = variables[name]
         place = table if section is None else table.setdefault(section, {})
+        if not isinstance(place, dict):
+            continue  # the file has something else there, which the check names
         place[key] = _parse(value, annotation)
-        if annotation is not str and "Path" in str(annotation):
-            place[key] = str(Path(value).expanduser().absolute())
         origins[key if section is None else f"{section}.{key}"] = f"environment {name}"
+    _resolve_model(_table(table.get("options")), Path.cwd())
+    if "state_dir" not in table and (systemd := environment.get("STATE_DIRECTORY")):
+        table["state_dir"] = systemd.split(":")[0]  # from StateDirectory= (systemd.exec(5)), which may name several
+        origins["state_dir"] = "environment STATE_DIRECTORY"
     if inbox := environment.get("TRANSCRIBED_INBOX"):
-        table["inbox"] = [{"path": str(Path(part).expanduser().absolute())} for part in inbox.split(":") if part]
+        table["inbox"] = [{"path": _absolute(part, Path.cwd())} for part in inbox.split(":") if part]
         for key in [key for key in origins if key.startswith("inbox[")]:
             del origins[key]
         origins |= {f"inbox[{index}].path": "environment TRANSCRIBED_INBOX" for index in range(len(table["inbox"]))}
@@ -153,6 +178,8 @@ def _parse(value: str, annotation: Any) -> Any:
     kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     if tuple in {get_origin(kind) for kind in kinds}:
         return [part.strip() for part in value.split(",") if part.strip()]
+    if "Path" in str(annotation) and value:
+        return _absolute(value, Path.cwd())
     if not {bool, int, float}.intersection(kinds):
         return value
     try:
@@ -177,6 +204,11 @@ def _check_inboxes(config: Config) -> None:
         if not inbox.path.is_dir():
             what = "is not a folder" if inbox.path.exists() else "does not exist"
             raise ConfigError(f"inbox[{index}].path = {str(inbox.path)!r}: {what}; create it or correct the path")
+    real = [Path(os.path.realpath(inbox.path)) for inbox in config.inbox]
+    for one, other in itertools.permutations(range(len(real)), 2):
+        if real[one] in (real[other], *real[other].parents):
+            names = f"{config.inbox[one].path} and {config.inbox[other].path}"
+            raise ConfigError(f"inbox: {names} overlap once links are followed; each recording needs one inbox")
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
@@ -184,13 +216,14 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     shared = {detail["loc"][1:] for detail in details if detail["loc"][:1] == ("options",)}
     # A wrong value in [options] is wrong in every inbox that inherits it: say it once.
     own = [detail for detail in details if detail["loc"][:1] != ("inbox",) or detail["loc"][2:] not in shared]
-    return "; ".join(_explain_one(detail, origins) for detail in own[:5])
+    more = f"; and {len(own) - 5} more" if len(own) > 5 else ""
+    return "; ".join(_explain_one(detail, origins) for detail in own[:5]) + more
 
 
 def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     location = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    origin = next((f" ({origins[name]})" for name in (key, key.split("[")[0]) if name in origins), "")
+    origin = next((f" ({origins[name]})" for name in (key, key.rpartition("[")[0]) if name in origins), "")
     if detail["type"] == "extra_forbidden":
         return f"{key} = {detail['input']!r}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
     rule = detail["msg"].removeprefix("Value error, ")

@@ -14,22 +14,26 @@ WatchMode = Literal["auto", "events", "poll"]
 
 
 def _default_state_dir() -> Path:
-    # systemd sets STATE_DIRECTORY from StateDirectory= (systemd.exec(5)); a colon separates several.
-    from_systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(from_systemd) if from_systemd else Path.home() / ".local/state/transcribed"
+    return Path.home() / ".local/state/transcribed"
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("must be a path")
-    path = Path(value).expanduser()
-    if not path.is_absolute():
-        raise ValueError("must be an absolute path here")  # the loader made those of the file absolute
-    return path
+    if not os.path.isabs(value):
+        # The loader made absolute what it could.
+        raise ValueError("must be an absolute path here; after ~ comes / or the name of a user with a home folder")
+    return Path(os.path.normpath(value))
 
 
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # checked next
+
+
+def _inboxes(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError("must be a list: write [[inbox]], with two brackets")  # noqa: TRY004  # for pydantic
+    return _tuple(value)
 
 
 def _language(code: str | None) -> str | None:
@@ -120,7 +124,7 @@ class Config(_Table):
     options: OptionsConfig = OptionsConfig()
     engine: EngineConfig = EngineConfig()
     decode: DecodeConfig = DecodeConfig()
-    inbox: Annotated[tuple[InboxConfig, ...], BeforeValidator(_tuple)] = ()
+    inbox: Annotated[tuple[InboxConfig, ...], BeforeValidator(_inboxes)] = ()
 
     @model_validator(mode="after")
     def _inboxes_apart(self) -> Self:
@@ -129,10 +133,15 @@ class Config(_Table):
             for other in self.inbox[index + 1 :]:
                 if one.path == other.path or one.path in other.path.parents or other.path in one.path.parents:
                     raise ValueError(f"inbox: {one.path} and {other.path} overlap; each recording needs one inbox")
-                # An inbox beside the state folder is fine; inside it, spool files would be taken for recordings.
         for inbox in self.inbox:
             if self.state_dir == inbox.path or inbox.path in self.state_dir.parents:
                 raise ValueError(f"state_dir: {self.state_dir} is inside the inbox {inbox.path}; put it elsewhere")
+            # An inbox elsewhere in the state folder is fine; in these, files come and go as the service needs them.
+            for ours in (self.state_dir / "spool", self.state_dir / "kept", self.models_dir):
+                if ours == inbox.path or ours in inbox.path.parents:
+                    raise ValueError(
+                        f"inbox: {inbox.path} is inside {ours}, which is the service's own; put it elsewhere"
+                    )
         return self
 
     @property

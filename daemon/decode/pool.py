@@ -19,7 +19,14 @@ from typing import Any, Final
 from daemon.channel import ChannelClosed, ChannelTimeout
 from daemon.child import Child
 from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
-from daemon.errors import DecodeFailed, EmptyRecording, JobCancelled, RecordingTooLarge, UnreadableRecording
+from daemon.errors import (
+    DecodeFailed,
+    EmptyRecording,
+    JobCancelled,
+    RecordingTooLarge,
+    SpoolBlocked,
+    UnreadableRecording,
+)
 from daemon.transcript import Span
 
 __all__ = ["DecodeLimits", "DecodePool", "Decoded", "SpeechThresholds"]
@@ -43,6 +50,7 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
     "empty": EmptyRecording,
     "too_large": RecordingTooLarge,
     "io": DecodeFailed,
+    "full": SpoolBlocked,
 }
 
 
@@ -129,8 +137,8 @@ class DecodePool:
         *recording_fd* is open for reading, *spool_fd* for reading and writing; the caller owns both. *extension* is
         that of the file's name, a hint. *progress* is called with the seconds decoded so far.
 
-        Raises UnreadableRecording, EmptyRecording, RecordingTooLarge, DecodeFailed, JobCancelled; RuntimeError with
-        the worker's traceback where our own code is wrong.
+        Raises UnreadableRecording, EmptyRecording, RecordingTooLarge, DecodeFailed, SpoolBlocked, JobCancelled;
+        RuntimeError with the worker's traceback where our own code is wrong.
         """
         request = {"type": "decode", "extension": extension}
         answer = self._ask(request, (recording_fd, spool_fd), cancelled, progress)

@@ -26,7 +26,7 @@ _KNOWN: Final = {
     "ds2": ("dss", "dss_sp"), "dss": ("dss", "dss_sp"), "flac": ("flac", "flac"), "m4a": ("mov", "aac"),
     "m4b": ("mov", "aac"), "mkv": ("matroska", "aac"), "mov": ("mov", "aac"), "mp3": ("mp3", "mp3"),
     "mp4": ("mov", "aac"), "mpg": ("mpeg", "mp2"), "oga": ("ogg", "vorbis"), "ogg": ("ogg", "vorbis"),
-    "opus": ("ogg", "opus"), "ra": ("rm", "cook"), "tta": ("tta", "tta"), "wav": ("wav", "pcm_s16le"),
+    "opus": ("ogg", "opus"), "ra": ("rm", "cook"), "tta": ("tta", "tta"),
     "webm": ("matroska", "opus"), "wma": ("asf", "wmav2"), "wmv": ("asf", "wmav2"), "wv": ("wv", "wavpack"),
 }  # fmt: skip
 

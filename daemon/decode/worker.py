@@ -11,6 +11,8 @@ Out: any number of ``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import resource
@@ -65,7 +67,8 @@ def _confine(limits: DecodeLimits) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES, _MAX_OPEN_FILES))
     spool_bytes = limits.max_spool_bytes + (1 << 20)
     resource.setrlimit(resource.RLIMIT_FSIZE, (spool_bytes, spool_bytes))
-    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # a service manager may forbid it (SystemCallFilter=~@resources)
+        os.nice(_NICENESS)
 
 
 def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
         limit = _ADDRESS_SPACE_BYTES // 1024**2
         return _error("too_large", f"decoding it needs more than the {limit} MiB of memory that one recording may use")
     except OSError as error:
-        return _error("io", f"reading it or writing its spool file failed: {error}")
+        kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "io"
+        return _error(kind, f"reading it or writing its spool file failed: {error}")
     except Exception:  # noqa: BLE001  # the boundary of the process: a bug is told to the daemon, the worker lives
         return _error("bug", traceback.format_exc())
     finally:

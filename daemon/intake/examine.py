@@ -36,8 +36,8 @@ def open_recording(path: bytes) -> int:
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
 
 
-def examine(path: bytes, settled: Fingerprint) -> Examined:
-    """Look at *path*, which was last seen as *settled*."""
+def examine(path: bytes, settled: Fingerprint, *, leases: bool) -> Examined:
+    """Look at *path*, which was last seen as *settled*. *leases*: ask the kernel who has it open for writing."""
     try:
         fd = open_recording(path)
     except FileNotFoundError:
@@ -45,12 +45,12 @@ def examine(path: bytes, settled: Fingerprint) -> Examined:
     except OSError as error:
         return Examined(Finding.BLOCKED, f"cannot be opened: {error.strerror}; it is tried again by itself")
     try:
-        return _examine_open(fd, settled)
+        return _examine_open(fd, settled, leases=leases)
     finally:
         os.close(fd)
 
 
-def _examine_open(fd: int, settled: Fingerprint) -> Examined:
+def _examine_open(fd: int, settled: Fingerprint, *, leases: bool) -> Examined:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return Examined(Finding.NOT_REGULAR, "not a regular file")
@@ -58,6 +58,6 @@ def _examine_open(fd: int, settled: Fingerprint) -> Examined:
         return Examined(Finding.CHANGED)
     if status.st_size == 0:
         return Examined(Finding.EMPTY, "the file is empty (0 bytes); it is transcribed once it has content")
-    if writers_of(fd) is Writers.SOME:
+    if leases and writers_of(fd) is Writers.SOME:
         return Examined(Finding.BUSY, "another program still has it open for writing")
     return Examined(Finding.READY)

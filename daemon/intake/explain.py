@@ -27,37 +27,53 @@ def explain(
     path: Path, inboxes: Sequence[InboxConfig], jobs: JobQueries | None, unfinished: Callable[[bytes], str | None]
 ) -> Explanation:
     """What is thought of *path*. *unfinished* says what the intake waits for, None for nothing."""
-    path = Path(os.path.abspath(path))
-    inbox = next((inbox for inbox in inboxes if inbox.path in path.parents), None)
-    if inbox is None:
+    found = next(((inbox, place) for inbox in inboxes if (place := _place_in(inbox.path, path)) is not None), None)
+    if found is None:
         folders = ", ".join(str(inbox.path) for inbox in inboxes) or "none is configured"
         return Explanation("not in an inbox", (f"the inboxes are: {folders}",), None)
+    inbox, place = found
+    path = inbox.path / place
     where = f"in the inbox {inbox.path}"
-    verdict = judge_path(path.relative_to(inbox.path).parts, recursive=inbox.recursive)
+    verdict = judge_path(place.parts, recursive=inbox.recursive)
     if not verdict.recording:
         return Explanation(verdict.rule, (where, verdict.rule), None)
-    lines = [where, verdict.rule, _on_disk(path)]
+    readable, on_disk = _on_disk(inbox.path, place)
+    lines = [where, verdict.rule, on_disk]
     name = os.fsencode(path)
     waiting = unfinished(name)
     job = jobs.newest(name) if jobs is not None else None
     lines += [waiting] if waiting else []
     lines += [_of_job(job)] if job is not None else []
-    if not waiting and job is None:
+    if readable and not waiting and job is None:
         lines.append("no job yet: the next scan finds it")
     rule = waiting or (f"job {job.id} is {job.state}" if job is not None else lines[-1])
     return Explanation(rule, tuple(lines), job.id if job is not None else None)
 
 
-def _on_disk(path: Path) -> str:
+def _place_in(inbox: Path, path: Path) -> Path | None:
+    """*path* as seen from *inbox*, if it is in there, by whichever name the inbox goes."""
+    path = Path(os.path.abspath(path))
+    if inbox in path.parents:
+        return path.relative_to(inbox)
+    path = Path(os.path.realpath(path.parent), path.name)
+    real = Path(os.path.realpath(inbox))
+    return path.relative_to(real) if real in path.parents else None
+
+
+def _on_disk(inbox: Path, place: Path) -> tuple[bool, str]:
+    """Whether there is a file to read, and what there is in words."""
+    for folder in [inbox / parent for parent in place.parents if parent.parts]:
+        if folder.is_symlink():
+            return False, f"on disk: {folder} is a symbolic link; links are not followed"
     try:
-        status = path.lstat()
+        status = (inbox / place).lstat()
     except OSError as error:
-        return f"on disk: {error.strerror}"
+        return False, f"on disk: {error.strerror}"
     if stat.S_ISLNK(status.st_mode):
-        return "on disk: a symbolic link; links are not followed"
+        return False, "on disk: a symbolic link; links are not followed"
     if not stat.S_ISREG(status.st_mode):
-        return "on disk: not a regular file; only regular files are read"
-    return f"on disk: {status.st_size} bytes"
+        return False, "on disk: not a regular file; only regular files are read"
+    return True, f"on disk: {status.st_size} bytes"
 
 
 def _of_job(job: Job) -> str:

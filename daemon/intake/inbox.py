@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from daemon.clock import monotonic_s, utc_now
 from daemon.config import InboxConfig
+from daemon.errors import AlreadyRunning
 from daemon.intake.examine import Examined, Finding, examine
-from daemon.intake.mounts import (
-    EVENTS_SCAN_S,
-    LOCAL_SETTLE_S,
-    NETWORK_SETTLE_S,
-    POLL_SCAN_S,
-    filesystem_of,
-    is_network,
-)
+from daemon.intake.mounts import filesystem_of
+from daemon.intake.root import Root
 from daemon.intake.scanner import Scan, scan
 from daemon.intake.settle import Settling
 from daemon.intake.watcher import Watcher
-from daemon.locks import INBOX_MARKER, Lock, Owner
+from daemon.intake.watching import POLL_SCAN_S, Watching, choose_watching
+from daemon.locks import Owner
+from storage.errors import StorageBusy, StorageFull, StorageUnavailable
 from storage.jobs import JobStore
-from storage.records import Fingerprint, JobState, NewJob
+from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +33,7 @@ PROBE_S: Final = 5.0
 """How long events may take to prove themselves before the folder is polled."""
 
 TELL_AFTER_S: Final = 10.0
-"""A file that is not finished by then gets a job in state waiting, so that people see why nothing happens."""
+"""A file that could be finished for so long and is not gets a job in state waiting, so that people see why."""
 
 BLOCKED_RETRY_S: Final = 60.0
 """How often a file that cannot be opened is tried again; a change of its permissions is seen by the next scan."""
@@ -46,30 +41,11 @@ BLOCKED_RETRY_S: Final = 60.0
 BATCH: Final = 500
 """Jobs made in one transaction."""
 
+_WORK_S: Final = 5.0  # a step ends after about this much work, whatever is left: a loop must show that it is alive
 _RESTING: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """How an inbox is watched, and why."""
-
-    events: bool
-    reason: str
-    settle_s: float
-    scan_interval_s: float
-
-
-def choose_watching(config: InboxConfig, filesystem: str) -> Watching:
-    """How to watch a folder on *filesystem*: as forced by the configuration, else by what the filesystem can do."""
-    network = is_network(filesystem)
-    events = config.watch == "events" or (config.watch == "auto" and not network)
-    reason = f"watch = {config.watch!r}" if config.watch != "auto" else f"the folder is on {filesystem}"
-    return Watching(
-        events,
-        reason,
-        config.settle_s or (NETWORK_SETTLE_S if network else LOCAL_SETTLE_S),
-        config.scan_interval_s or (EVENTS_SCAN_S if events else POLL_SCAN_S),
-    )
+_UNSEEN: Final = Fingerprint(-1, 0, 0, 0, 0)  # that of no file: whatever is there is new
+_IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
+_T = TypeVar("_T")
 
 
 class Inbox:
@@ -87,41 +63,27 @@ class Inbox:
         self._known: dict[bytes, Fingerprint] = {}
         self._forgotten: deque[bytes] = deque()
         self._told: dict[bytes, str] = {}
-        self._owner: Owner | None = None
-        self._lock: Lock | None = None
-        self._device = 0
+        self._root: Root | None = None
         self._watcher: Watcher | None = None
-        self._wake: Callable[[], None] = lambda: None
+        self._watch_began = 0.0
+        self._wake: Callable[[], None] | None = None
         self._look_now = True
         self._scanned_at = float("-inf")
         self._scan_took_s = 0.0
-        self._started_at = 0.0
         self.offline = ""
         """Why the folder cannot be searched at present; empty while it can."""
 
-    def open(self, owner: Owner, now: float) -> None:
+    def open(self, owner: Owner) -> None:
         """Take the inbox for us and learn from the history what is known of it. Raises AlreadyRunning."""
-        self._owner = owner
-        self._started_at = now
-        self._take_lock()
-        for known in self._store.known_files(self.path):
-            # A file that only the intake can move on is looked at afresh; one that came back is a new job.
-            if known.state not in (JobState.WAITING, JobState.VANISHED) or known.not_before_at is not None:
-                self._known[known.path] = known.fingerprint
-
-    def _take_lock(self) -> None:
-        assert self._owner is not None
-        try:
-            self._lock = Lock.take(self.config.path / INBOX_MARKER, self._owner, f"the inbox {self.config.path}")
-        except OSError as error:
-            log.warning(
-                "inbox %s: not marked as ours: %s; make sure that no other daemon watches it, and that transcripts can "
-                "be written",
-                self.config.path,
-                error.strerror,
-                extra={"event": "inbox_unmarked", "inbox": str(self.config.path)},
-            )
-        self._device = self.config.path.stat().st_dev
+        known_files = self._store.known_files(self.path)
+        self._root = Root(self.config.path, owner)
+        self._root.open(has_history=bool(known_files))
+        for known in known_files:
+            if known.state is JobState.VANISHED:
+                continue  # one that came back is a new job
+            # A file that only the intake can move on is looked at afresh.
+            waits_for_us = known.state is JobState.WAITING and known.not_before_at is None
+            self._known[known.path] = _UNSEEN if waits_for_us else known.fingerprint
 
     def sweep(self) -> int:
         """Remove the temporary files that an earlier daemon of ours left; must run before jobs begin. Their number."""
@@ -137,38 +99,41 @@ class Inbox:
         return len(leftovers)
 
     def start_watching(self, wake: Callable[[], None]) -> None:
-        """Let events wake us where they are to be had; *wake* lets the next step begin at once."""
+        """Let events wake us where they are to be had; *wake* lets the next step begin at once, which begins that."""
         self._wake = wake
-        if self.watching.events:
-            self._watcher = Watcher(self.config.path, recursive=self.config.recursive, wake=self._hear)
-            if not self._watcher.start():
-                self._poll_instead("the system refuses to watch it")
-
-    def _hear(self) -> None:
-        self._look_now = True
-        self._wake()
+        wake()
 
     def scan_now(self) -> None:
-        """Let the next step search the folder."""
-        self._hear()
+        """Let the next step search the folder. Safe from any thread."""
+        already, self._look_now = self._look_now, True
+        if not already and self._wake is not None:  # a storm of events is one wake-up
+            self._wake()
 
     def forget(self, path: bytes) -> None:
         """Look at *path* afresh: it is not what its job was made for. Safe from any thread."""
         self._forgotten.append(path)
-        self._hear()
+        self.scan_now()
 
     def close(self) -> None:
         """Stop watching and give the inbox back."""
         if self._watcher is not None:
             self._watcher.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+            self._watcher = None
+        if self._root is not None:
+            self._root.release()
 
     def step(self, now: float) -> float:
         """Search the folder if that is due, look at unfinished files, make jobs of the finished ones."""
+        try:
+            return self._step(now)
+        except (StorageBusy, StorageFull, StorageUnavailable) as error:
+            # Nothing counts as done before the history has it, so the next step comes back to it.
+            log.warning("inbox %s: %s; tried again", self.config.path, error, extra={"event": "storage_trouble"})
+            return _RESTING
+
+    def _step(self, now: float) -> float:
         while self._forgotten:
-            self._known.pop(self._forgotten.popleft(), None)
+            self._known[self._forgotten.popleft()] = _UNSEEN
         self._check_watcher(now)
         if self._scan_due(now):
             self._scan(now)
@@ -178,65 +143,88 @@ class Inbox:
         self._tell(now)
         if self._settling.active(now):
             return min(RESTAT_S, self.watching.settle_s / 2)
-        until_scan_s = self._scanned_at + self.watching.scan_interval_s - now
+        until_scan_s = self._scanned_at + self._scan_interval_s - now
         return max(0.05, min(self._gap_s if self._look_now else _RESTING, until_scan_s))
+
+    # When to search.
 
     @property
     def _gap_s(self) -> float:
-        # A storm of events must not become a storm of scans: at most a tenth of the time goes into them.
+        # At most a tenth of the time goes into scans, however many events come and however slow the share is.
         return max(0.5, 10 * self._scan_took_s)
 
+    @property
+    def _scan_interval_s(self) -> float:
+        return max(self.watching.scan_interval_s, self._gap_s)
+
     def _scan_due(self, now: float) -> bool:
-        since_s = now - self._scanned_at
-        return since_s >= self.watching.scan_interval_s or (self._look_now and since_s >= self._gap_s)
+        return now - self._scanned_at >= (self._gap_s if self._look_now else self._scan_interval_s)
 
     def _check_watcher(self, now: float) -> None:
+        if self._wake is None or not self.watching.events or self.offline:
+            return
         watcher = self._watcher
         if watcher is None:
-            return
-        if not watcher.working() and not self.offline:
+            self._begin_watch(now)
+        elif not watcher.working():
             log.info("watch of %s is begun anew", self.config.path, extra={"event": "watch_restarted"})
-            watcher.close()
-            self.start_watching(self._wake)
-            self._look_now = True
-        elif now - self._started_at > PROBE_S:
+            self._end_watch()
+            self._begin_watch(now)
+        elif now - self._watch_began > PROBE_S:
             watcher.end_probe()
             if not watcher.proved and self.config.watch == "auto":
                 self._poll_instead(f"no event came within {PROBE_S:.0f} s")
 
-    def _poll_instead(self, reason: str) -> None:
+    def _begin_watch(self, now: float) -> None:
+        self._look_now = True  # for what came while nobody watched
+        watcher = Watcher(self.config.path, recursive=self.config.recursive, wake=self.scan_now)
+        try:
+            begun = watcher.start()
+        except OSError:
+            return  # the folder is gone: the scan says so, and this is tried again once it is back
+        if begun:
+            self._watcher = watcher
+            self._watch_began = now
+        else:
+            self._poll_instead("the system refuses to watch it")
+
+    def _end_watch(self) -> None:
         if self._watcher is not None:
             self._watcher.close()
         self._watcher = None
+
+    def _poll_instead(self, reason: str) -> None:
+        self._end_watch()
         interval_s = self.config.scan_interval_s or POLL_SCAN_S
-        self.watching = Watching(False, reason, self.watching.settle_s, interval_s)
+        self.watching = Watching(False, reason, self.watching.settle_s, interval_s, self.watching.leases)
         log.info("inbox %s is polled: %s", self.config.path, reason, extra={"event": "inbox_polled"})
 
+    # Searching.
+
     def _scan(self, now: float) -> None:
+        assert self._root is not None, "open first"
         self._look_now = False
         began = monotonic_s()
         try:
-            self._check_root()
+            if self._root.check():
+                self._choose_anew()
             found = scan(self.path, recursive=self.config.recursive)
-        except OSError as error:
-            self._go_offline(error.strerror or str(error), now)
+        except (OSError, AlreadyRunning) as error:
+            self._go_offline((error.strerror if isinstance(error, OSError) else None) or str(error), now)
             return
         self._scan_took_s = monotonic_s() - began
         self._scanned_at = now
         if self.offline:
             log.info("inbox %s is back", self.config.path, extra={"event": "inbox_online"})
             self.offline = ""
+            self._end_watch()  # after a mount it is alive and blind
         self._compare(found, now)
 
-    def _check_root(self) -> None:
-        """Tell an inbox that is there from the empty folder below a lost mount. Raises OSError for the latter."""
-        if self._lock is None or self._lock.in_place():
-            return
-        if not (self.config.path / INBOX_MARKER).exists() and self.config.path.stat().st_dev != self._device:
-            raise OSError(errno.ENODEV, "another filesystem is in its place; is the share mounted?")
-        self._lock.release()  # the folder was made anew, or the marker was deleted
-        self._lock = None
-        self._take_lock()
+    def _choose_anew(self) -> None:
+        """Another folder is there, maybe on another filesystem."""
+        self.watching = choose_watching(self.config, filesystem_of(self.config.path))
+        self._settling.settle_s = self.watching.settle_s
+        self._end_watch()
 
     def _go_offline(self, reason: str, now: float) -> None:
         self._scanned_at = now
@@ -253,97 +241,116 @@ class Inbox:
         for path, fingerprint in found.recordings.items():
             if self._known.get(path) != fingerprint:
                 self._settling.observe(path, fingerprint, now)
-        hidden = tuple(folder + b"/" for folder in found.unreadable)
-        for folder, reason in found.unreadable.items():
-            log.debug("cannot search %s: %s", os.fsdecode(folder), reason)
-        gone = [path for path in self._known if path not in found.recordings and not path.startswith(hidden)]
-        for path in gone:
+        for place, reason in found.unreadable.items():
+            log.debug("cannot look at %s: %s", os.fsdecode(place), reason)
+        hidden = tuple(place + b"/" for place in found.unreadable)
+        missing = (self._known.keys() | self._settling.paths()) - found.recordings.keys() - found.unreadable.keys()
+        for path in self._for_a_while([path for path in missing if not path.startswith(hidden)]):
             self._lost(path)
-        self._settling.keep_only(found.recordings)
+
+    def _for_a_while(self, items: Iterable[_T]) -> Iterator[_T]:
+        """*items*, until a step has taken long enough; then the rest is for the next one."""
+        until = monotonic_s() + _WORK_S
+        for item in items:
+            yield item
+            if monotonic_s() > until:
+                self._look_now = True
+                return
 
     def _lost(self, path: bytes) -> None:
-        self._known.pop(path, None)
-        self._settling.forget(path)
         if self._store.vanished(path, utc_now()):
             log.info("gone before its turn: %s", os.fsdecode(path), extra={"event": "job_vanished"})
+        self._known.pop(path, None)
+        self._settling.forget(path)
 
     def _look_again(self, now: float) -> None:
         for path in self._settling.active(now):
             try:
                 status = os.lstat(path)
-            except FileNotFoundError:
-                self._lost(path)
             except OSError:
-                continue  # the next scan tells whether the folder is still there
-            else:
-                if stat.S_ISREG(status.st_mode):
-                    self._settling.observe(path, Fingerprint.of(status), now)
-                else:
-                    self._lost(path)
+                continue  # the next scan tells a file that is gone from a folder that is
+            if stat.S_ISREG(status.st_mode):
+                self._settling.observe(path, Fingerprint.of(status), now)
+
+    # Finished files.
 
     def _admit(self, now: float) -> None:
-        ready: list[NewJob] = []
-        for path in self._settling.still(now):
-            watched = self._settling.watched(path)
-            assert watched is not None
-            examined = examine(path, watched.fingerprint)
-            if examined.finding is Finding.READY:
-                self._settling.forget(path)
-                self._known[path] = watched.fingerprint
-                if not self._same_as_before(path, watched.fingerprint):
-                    ready.append(self._new_job(path, watched.fingerprint))
-            else:
-                self._put_off(path, examined, now)
-            if len(ready) == BATCH:
-                self._enqueue(ready)
-                ready = []
-        if ready:
-            self._enqueue(ready)
+        still = self._settling.still(now)
+        batches = [still[begin : begin + BATCH] for begin in range(0, len(still), BATCH)]
+        for batch in self._for_a_while(batches):
+            self._admit_batch(batch, now)
 
-    def _enqueue(self, jobs: list[NewJob]) -> None:
-        self._store.enqueue(jobs, utc_now())
-        self._on_new()
+    def _admit_batch(self, paths: Sequence[bytes], now: float) -> None:
+        jobs = [job for path in paths if (job := self._job_for(path, now)) is not None]
+        if jobs:
+            self._store.enqueue(jobs, utc_now())
+            for job in jobs:
+                self._settle(job.path, job.fingerprint)
+            self._on_new()
+
+    def _job_for(self, path: bytes, now: float) -> NewJob | None:
+        """The job that *path* needs; None for one that is put off or that we are done with."""
+        watched = self._settling.watched(path)
+        assert watched is not None
+        examined = examine(path, watched.fingerprint, leases=self.watching.leases)
+        if examined.finding is not Finding.READY:
+            self._put_off(path, examined, now)
+            return None
+        newest = self._store.newest(path)
+        if newest is not None and self._is_same(newest, watched.fingerprint):
+            self._store.touched(path, watched.fingerprint, utc_now())
+            self._settle(path, watched.fingerprint)
+            return None
+        if newest is not None and newest.state in _IN_HAND:
+            reason = "it changed while it was transcribed; its new content comes next"
+            self._settling.postpone(path, now + self.watching.settle_s, reason)
+            return None
+        return self._new_job(path, watched.fingerprint)
+
+    def _settle(self, path: bytes, fingerprint: Fingerprint) -> None:
+        self._known[path] = fingerprint
+        self._settling.forget(path)
 
     def _put_off(self, path: bytes, examined: Examined, now: float) -> None:
         match examined.finding:
-            case Finding.GONE | Finding.NOT_REGULAR:
-                self._lost(path)
             case Finding.BLOCKED:
                 self._settling.postpone(path, now + BLOCKED_RETRY_S, examined.reason)
             case Finding.EMPTY | Finding.BUSY:
                 self._settling.postpone(path, now + self.watching.settle_s, examined.reason)
             case _:
-                pass  # changed since: the next look sees it
+                pass  # changed or gone since: the next look or scan sees it
 
-    def _same_as_before(self, path: bytes, fingerprint: Fingerprint) -> bool:
-        """Whether only the metadata of a file that we are done with changed: a chmod, a rename there and back."""
-        newest = self._store.newest(path)
-        if newest is None or newest.state in (JobState.WAITING, JobState.VANISHED):
+    def _is_same(self, job: Job, fingerprint: Fingerprint) -> bool:
+        """Whether only the metadata changed since its newest job: a chmod, a rename there and back."""
+        if job.state in (JobState.WAITING, JobState.VANISHED):
             return False
-        before = newest.fingerprint
+        before = job.fingerprint
         if (before.size_bytes, before.mtime_ns) != (fingerprint.size_bytes, fingerprint.mtime_ns):
             return False
-        if newest.state is JobState.DONE and not all(os.path.lexists(output.path) for output in newest.outputs):
-            return False  # moved here without its transcripts
-        self._store.touched(path, fingerprint, utc_now())
-        return True
+        if job.state is JobState.DONE:  # else it was moved here without its transcripts
+            return all(os.path.lexists(output.path) for output in job.outputs)
+        # Whoever takes a failed file away and drops it again wants it tried again.
+        return job.state in LIVE_STATES or job.path in self._known
+
+    # Unfinished files.
 
     def _tell(self, now: float) -> None:
         """Give files that are not finished for long a job that says why."""
-        for path, reason in self._late(now).items():
+        self._told = {path: reason for path, reason in self._told.items() if self._settling.watched(path) is not None}
+        for path, reason in self._for_a_while(self._late(now)):
             watched = self._settling.watched(path)
             assert watched is not None
             self._store.wait(self._new_job(path, watched.fingerprint), reason, utc_now())
+            self._told[path] = reason
 
-    def _late(self, now: float) -> Mapping[bytes, str]:
-        reasons = {
-            path: watched.reason or "still being written: it keeps changing"
+    def _late(self, now: float) -> list[tuple[bytes, str]]:
+        since = now - self.watching.settle_s - TELL_AFTER_S
+        reasons = [
+            (path, watched.reason or "still being written: it keeps changing")
             for path, watched in self._settling.items()
-            if watched.reason or now - watched.first_seen >= TELL_AFTER_S
-        }
-        late = {path: reason for path, reason in reasons.items() if self._told.get(path) != reason}
-        self._told = reasons
-        return late
+            if watched.reason or watched.first_seen <= since
+        ]
+        return [(path, reason) for path, reason in reasons if self._told.get(path) != reason]
 
     def _new_job(self, path: bytes, fingerprint: Fingerprint) -> NewJob:
         options = self._options

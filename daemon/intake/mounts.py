@@ -1,9 +1,10 @@
-"""Which filesystem a folder is on, and what that means for watching it."""
+"""Which filesystem a folder is on, and whether that is one of the network."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,17 +19,16 @@ _NETWORK: Final = frozenset(
 
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
-LOCAL_SETTLE_S: Final = 3.0
-"""Long enough for a copy's pause between two writes on a local disk."""
 
-NETWORK_SETTLE_S: Final = 15.0
-"""Clients cache attributes: NFS for 3 to 60 s (nfs(5), acregmin/acregmax), CIFS for 1 s and more (actimeo)."""
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    id: bytes
+    parent: bytes
+    point: bytes
+    filesystem: str
 
-EVENTS_SCAN_S: Final = 30.0
-"""Where events wake us, the scan is for what they lost."""
-
-POLL_SCAN_S: Final = 5.0
-"""Where nothing wakes us, the scan is how files are found."""
+    def holds(self, path: bytes) -> bool:
+        return path == self.point or path.startswith(self.point.rstrip(b"/") + b"/")
 
 
 def filesystem_of(folder: Path, mountinfo: bytes | None = None) -> str:
@@ -39,13 +39,27 @@ def filesystem_of(folder: Path, mountinfo: bytes | None = None) -> str:
         except OSError:
             return "unknown"
     target = os.fsencode(os.path.realpath(folder))
-    best, found = -1, "unknown"
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(b" - ")
-        mount_point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), before.split(b" ")[4])
-        inside = target == mount_point or target.startswith(mount_point.rstrip(b"/") + b"/")
-        if inside and len(mount_point) >= best:  # the last of equals hides those below it
-            best, found = len(mount_point), after.split(b" ")[0].decode()
+    on_the_way = [mount for mount in _mounts(mountinfo) if mount.holds(target)]
+    ids = {mount.id for mount in on_the_way}
+    found: _Mount | None = None
+    below = [mount for mount in on_the_way if mount.parent not in ids or mount.parent == mount.id]
+    while below:
+        # As the kernel walks the path: the first mount point on it counts, which hides those that were there before.
+        shortest = min(len(mount.point) for mount in below)
+        found = [mount for mount in below if len(mount.point) == shortest][-1]
+        ids.discard(found.id)
+        below = [mount for mount in on_the_way if mount.parent == found.id and mount.id in ids]
+    return found.filesystem if found is not None else "unknown"
+
+
+def _mounts(mountinfo: bytes) -> list[_Mount]:
+    found: list[_Mount] = []
+    for line in mountinfo.split(b"\n"):
+        before, separator, after = line.partition(b" - ")
+        fields = before.split(b" ")
+        if separator and len(fields) > 4:
+            point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), fields[4])
+            found.append(_Mount(fields[0], fields[1], point, after.split(b" ")[0].decode("ascii", "replace")))
     return found
 
 

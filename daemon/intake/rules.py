@@ -100,13 +100,14 @@ def judge_folder(name: str) -> Verdict:
 
 def judge_path(parts: tuple[str, ...], *, recursive: bool) -> Verdict:
     """The verdict on a path inside an inbox, given as its parts below the inbox."""
-    if len(parts) > 1 and not recursive:
+    *folders, name = parts
+    if folders and not recursive:
         return Verdict(False, "in a subfolder: this inbox is not recursive")
-    for folder in parts[:-1]:
+    for folder in folders:
         verdict = judge_folder(folder)
         if not verdict.recording:
             return verdict
-    return judge_file(parts[-1])
+    return judge_file(name)
 
 
 def extension_of(name: str) -> str:

@@ -12,7 +12,11 @@ from storage.records import Fingerprint
 
 @dataclass(slots=True)
 class Scan:
-    """What one walk found. *temporary* are files of our own that some earlier run left behind."""
+    """What one walk found.
+
+    *temporary* are files of our own that some earlier run left behind. *unreadable* are the folders and files about
+    which nothing is known, each with the reason.
+    """
 
     recordings: dict[bytes, Fingerprint] = field(default_factory=dict[bytes, Fingerprint])
     temporary: list[bytes] = field(default_factory=list[bytes])
@@ -54,4 +58,8 @@ def _scan_folder(folder: bytes, found: Scan, *, recursive: bool) -> list[bytes]:
                     found.temporary.append(entry.path)
             except FileNotFoundError:
                 continue  # gone since it was listed
+            except PermissionError:
+                raise  # names can be listed, nothing else: that is the folder's, and the same for all in it
+            except OSError as error:
+                found.unreadable[entry.path] = error.strerror or str(error)
     return subfolders

@@ -6,7 +6,6 @@ Explorer and Samba set the final size before the first byte. A file is never giv
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from storage.records import Fingerprint
@@ -31,7 +30,7 @@ class Settling:
     """The files of one inbox that are not finished yet."""
 
     def __init__(self, settle_s: float) -> None:
-        self._settle_s = settle_s
+        self.settle_s = settle_s
         self._files: dict[bytes, Watched] = {}
 
     def __len__(self) -> int:
@@ -53,13 +52,13 @@ class Settling:
         """*path* is finished or gone."""
         self._files.pop(path, None)
 
-    def keep_only(self, paths: Container[bytes]) -> None:
-        """Forget every file that is not among *paths*."""
-        self._files = {path: watched for path, watched in self._files.items() if path in paths}
-
     def watched(self, path: bytes) -> Watched | None:
         """What is known of *path*, if it is not finished."""
         return self._files.get(path)
+
+    def paths(self) -> set[bytes]:
+        """Every file that is not finished, by its path."""
+        return set(self._files)
 
     def items(self) -> list[tuple[bytes, Watched]]:
         """Every file that is not finished."""
@@ -71,4 +70,4 @@ class Settling:
 
     def still(self, now: float) -> list[bytes]:
         """The active files that have not changed for long enough."""
-        return [path for path in self.active(now) if now - self._files[path].changed_at >= self._settle_s]
+        return [path for path in self.active(now) if now - self._files[path].changed_at >= self.settle_s]

@@ -15,15 +15,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 log = logging.getLogger(__name__)
 
 PROBE_PREFIX: Final = ".tr-probe-"
 
-_WAKING: Final = frozenset({"created", "modified", "moved", "closed", "deleted"})
-"""Not the events of reading: our own reading would wake us for ever."""
+_WAKING: Final[list[type[FileSystemEvent]]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+]
+"""Not reading: our own would wake us for ever. Not each write: a copy makes thousands, and its end is an event too."""
 
 
 class _Wake(FileSystemEventHandler):
@@ -31,9 +50,10 @@ class _Wake(FileSystemEventHandler):
         self._watcher = watcher
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        # An exception in here would end watchdog's thread without a word, so nothing here can raise.
-        if event.event_type in _WAKING:
+        try:
             self._watcher.heard(event.src_path)
+        except Exception:  # it would end watchdog's thread without a word
+            log.exception("an event was lost", extra={"event": "bug"})
 
 
 class Watcher:
@@ -45,30 +65,43 @@ class Watcher:
         self._recursive = recursive
         self._probe = folder / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
         self._proved = False
-        self._inode = 0
-        self._observer = Observer()
-        self._observer.name = "watcher"
+        self._identity = (0, 0)
+        self._observer: BaseObserver | None = None
 
     def start(self) -> bool:
-        """Begin to watch, and write a probe file to see whether events come at all. False if the system refuses."""
+        """Begin to watch, and write a probe file to see whether events come at all. False if the system refuses.
+
+        Raises OSError where the folder is not there.
+        """
+        self._identity = self._identity_now()
         try:
-            self._inode = self._folder.stat().st_ino
-            self._observer.schedule(_Wake(self), str(self._folder), recursive=self._recursive)
-            self._observer.start()
-        except OSError as error:
+            observer = self._observer = Observer()
+            observer.name = "watcher"
+            # A link is not followed by inotify as watchdog asks it, so it gets what the link leads to.
+            observer.schedule(
+                _Wake(self), os.path.realpath(self._folder), recursive=self._recursive, event_filter=_WAKING
+            )
+            observer.start()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
             self._refused(error)
+            self.close()
             return False
         try:
-            os.close(os.open(self._probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.close(os.open(self._probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         except OSError:
             pass  # not ours to write in: then only a real file can prove that events come
         return True
 
-    def _refused(self, error: OSError) -> None:
+    def _identity_now(self) -> tuple[int, int]:
+        status = os.stat(self._folder)
+        return status.st_dev, status.st_ino
+
+    def _refused(self, error: Exception) -> None:
+        number = error.errno if isinstance(error, OSError) else None
         remedy = ""
-        if error.errno == errno.ENOSPC:
+        if number == errno.ENOSPC:
             remedy = "; raise it with: sysctl fs.inotify.max_user_watches=524288"
-        elif error.errno == errno.EMFILE:
+        elif number == errno.EMFILE:
             remedy = "; raise it with: sysctl fs.inotify.max_user_instances=1024"
         log.warning(
             "no events for %s, it is polled instead: %s%s",
@@ -81,7 +114,7 @@ class Watcher:
     def heard(self, path: str | bytes) -> None:
         """An event came (called on watchdog's thread)."""
         self._proved = True
-        if PROBE_PREFIX not in os.fsdecode(path):
+        if not os.path.basename(os.fsdecode(path)).startswith(PROBE_PREFIX):
             self._wake()
 
     @property
@@ -91,10 +124,13 @@ class Watcher:
 
     def working(self) -> bool:
         """Whether the watch is alive and still on the folder that is there now."""
-        if not self._observer.is_alive() or not all(emitter.is_alive() for emitter in self._observer.emitters):
+        observer = self._observer
+        if observer is None or not observer.is_alive():
+            return False
+        if not observer.emitters or not all(emitter.is_alive() for emitter in observer.emitters):
             return False
         try:
-            return self._folder.stat().st_ino == self._inode
+            return self._identity_now() == self._identity
         except OSError:
             return False
 
@@ -104,8 +140,10 @@ class Watcher:
             self._probe.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching. Safe to call again."""
         self.end_probe()
-        if self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join(5.0)
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()  # also one that never ran: it has opened inotify
+            if observer.is_alive():
+                observer.join(5.0)

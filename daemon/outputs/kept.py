@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from daemon.options import JobOptions
 from daemon.outputs.formats import Document
 from daemon.transcript import Segment, Transcript, Word
 from storage.records import Fingerprint
+
+log = logging.getLogger(__name__)
 
 _VERSION: Final = 1
 
@@ -43,18 +46,32 @@ class KeptDocuments:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def load(self, job_id: int) -> Kept | None:
         """What is kept for a job; None where there is nothing that we can read."""
         try:
             content: dict[str, Any] = json.loads(self._path(job_id).read_bytes())
-            return _kept(content) if content.get("version") == _VERSION else None
-        except (OSError, ValueError, KeyError, TypeError):
+            return _kept(content) if content["version"] == _VERSION else None
+        except (OSError, ValueError, LookupError, TypeError):
             return None  # then the recording is transcribed again
 
     def drop(self, job_id: int) -> None:
         """Keep nothing for a job any more."""
-        self._path(job_id).unlink(missing_ok=True)
+        try:
+            self._path(job_id).unlink(missing_ok=True)
+        except OSError as error:  # the start of the next daemon drops it
+            log.warning("cannot remove %s: %s", self._path(job_id), error, extra={"event": "sweep_failed"})
+
+    def job_ids(self) -> list[int]:
+        """The jobs that something is kept for; what a crash left half written is removed."""
+        for leftover in self._folder.glob("*.part"):
+            leftover.unlink()
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
 
     def _path(self, job_id: int) -> Path:
         return self._folder / f"{job_id}.json"
@@ -73,5 +90,6 @@ def _kept(content: Mapping[str, Any]) -> Kept:
 
 
 def _segment(content: Mapping[str, Any]) -> Segment:
-    words = tuple(Word(**word) for word in content["words"])
-    return Segment(**{**content, "words": words, "suspect": tuple(content["suspect"])})
+    fields = dict(content)
+    words = tuple(Word(**word) for word in fields.pop("words"))
+    return Segment(words=words, suspect=tuple(fields.pop("suspect")), **fields)

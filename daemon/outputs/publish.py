@@ -11,7 +11,8 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -58,16 +59,23 @@ def stage(recording: bytes, contents: Mapping[Format, bytes], ours: Ours) -> tup
     return tuple(staged)
 
 
-def commit(outputs: Sequence[Output], ours: Ours) -> None:
+def commit(outputs: Sequence[Output], ours: Ours, *, resumed: bool = False) -> None:
     """Give every staged file its name, in order, and sync the folder. Those already in place are left alone.
 
-    Raises NameTaken where somebody else's file is under a name, OutputBlocked where the folder cannot be written,
+    *resumed*: an earlier call, before a crash, may have left one of the names reserved. Raises NameTaken where somebody
+    else's file is under a name, and takes back those that it gave; OutputBlocked where the folder cannot be written;
     FileNotFoundError where a staged file is gone and its output is not in place.
     """
+    given: list[Output] = []
     for output in outputs:
         with _in_words(os.path.dirname(output.path)):
             if digest_of(output.path) != output.sha256:
-                _give_name(output, ours)
+                try:
+                    _give_name(output, ours, resumed=resumed)
+                except NameTaken:
+                    _take_back(given)
+                    raise
+                given.append(output)
             _remove(output.temp_path)
     for folder in {os.path.dirname(output.path) for output in outputs}:
         with _in_words(folder):
@@ -89,18 +97,23 @@ def digest_of(path: bytes) -> str | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with open(fd, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        os.close(fd)
 
 
 def _usable(path: bytes, ours: Ours) -> bool:
     return not os.path.lexists(path) or (path in ours and digest_of(path) in ours[path])
 
 
-def _give_name(output: Output, ours: Ours) -> None:
+def _give_name(output: Output, ours: Ours, *, resumed: bool) -> None:
     os.stat(output.temp_path)  # gone: nothing to publish, and nothing may be removed for it
     if os.path.lexists(output.path):
-        if not (_usable(output.path, ours) or _is_reservation(output.path)):
+        if not (_usable(output.path, ours) or (resumed and _is_reservation(output.path))):
             raise NameTaken(os.fsdecode(output.path))
         os.rename(output.temp_path, output.path)
         return
@@ -119,12 +132,35 @@ def _reserve_and_rename(output: Output) -> None:
         os.close(os.open(output.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     except FileExistsError:
         raise NameTaken(os.fsdecode(output.path)) from None
-    os.rename(output.temp_path, output.path)
+    try:
+        os.rename(output.temp_path, output.path)
+    except OSError:
+        _give_up_reservation(output.path)
+        raise
+
+
+def _give_up_reservation(path: bytes) -> None:
+    try:
+        if _is_reservation(path):
+            os.unlink(path)
+    except OSError:
+        pass  # an empty file stays; the next try takes other names
 
 
 def _is_reservation(path: bytes) -> bool:
     # Left by a crash between the two steps of _reserve_and_rename. An empty file holds nothing that could be lost.
-    return os.lstat(path).st_size == 0 and os.path.isfile(path)
+    status = os.lstat(path)
+    return status.st_size == 0 and stat.S_ISREG(status.st_mode)
+
+
+def _take_back(given: Sequence[Output]) -> None:
+    """Remove what `commit` has just put in place: the set goes under other names, and there is to be one set."""
+    for output in given:
+        try:
+            if digest_of(output.path) == output.sha256:
+                _remove(output.path)
+        except OSError:
+            pass  # a second copy of a file is better than none
 
 
 def _write_synced(path: bytes, content: bytes) -> None:
@@ -154,11 +190,11 @@ def _remove(path: bytes) -> None:
 
 
 @contextmanager
-def _in_words(folder: bytes) -> Iterator[None]:
+def _in_words(folder: bytes) -> Generator[None]:
     """Errors of the folder become those that say who can act."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if os.path.isdir(folder):
             raise
         raise SourceVanished(f"the folder {os.fsdecode(folder)} is gone") from None

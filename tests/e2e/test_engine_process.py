@@ -8,6 +8,7 @@ import threading
 import time
 import wave
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,16 +89,9 @@ def test_speech_becomes_words_with_times(engine: Engine, tmp_path: Path) -> None
 def test_two_recordings_at_once_do_not_mix(engine: Engine, tmp_path: Path) -> None:
     """What a recording gives does not depend on what else is in the engine."""
     alone = run(engine, memo(tmp_path, 2, JobOptions(language="en")))
-    results: list[Transcript] = []
-    threads = [
-        threading.Thread(target=lambda n=n: results.append(run(engine, memo(tmp_path, n, JobOptions(language="en")))))
-        for n in (2, 3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    short, long = sorted(results, key=lambda transcript: len(transcript.segments))
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(run, engine, memo(tmp_path, n, JobOptions(language="en"))) for n in (2, 3)]
+        short, long = (one.result() for one in both)
     assert short.segments == alone.segments
     assert long.segments[: len(short.segments)] == short.segments
     assert all(left.end_s <= right.start_s for left, right in itertools.pairwise(long.segments))
@@ -114,7 +108,7 @@ def test_an_unsupported_compute_type_names_the_supported(models_dir: Path) -> No
     wanted = EngineSettings(models_dir=models_dir, device="cpu", compute_type="int4")
     engine = Engine(wanted, lambda _name, _line: None)
     try:
-        with pytest.raises(ConfigError, match="'int4' is not supported on cpu; supported there: .*int8"):
+        with pytest.raises(ConfigError, match=r"'int4' is not supported on cpu; supported there: .*int8"):
             engine.start("base")
     finally:
         engine.close(5.0)

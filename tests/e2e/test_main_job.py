@@ -27,7 +27,7 @@ def test_every_kind_of_sample_ends_with_the_right_words(make_daemon: MakeDaemon,
     assert set(jobs) == names
     assert jobs["broken.mp3"]["state"] == "failed"
     assert "text" in jobs["broken.mp3"]["reason"]
-    errors = {}
+    errors: dict[str, float] = {}
     for name, expected in texts.items():
         assert jobs[name]["state"] == "done", jobs[name]
         if not expected["text"]:

@@ -43,12 +43,8 @@ def test_engine_stopped_twice_on_one_recording_quarantines_it_alone(make_daemon:
     daemon = make_daemon(TRANSCRIBED_ENGINE_SLOTS="1").start()
     poison = copy_sample("lecture.ogg", daemon.inbox / "poison.ogg")
     for _ in range(2):
-        daemon.until(lambda: daemon.children("daemon.engine.server"), "an engine")
-        (engine,) = daemon.children("daemon.engine.server")
-        daemon.wait_stage("engine")
-        daemon.until(lambda: _in_engine(daemon, engine), "the job to be in this engine")
+        engine = _engine_with_a_job(daemon)
         os.kill(engine, signal.SIGKILL)
-        daemon.until(lambda engine=engine: daemon.children("daemon.engine.server") != [engine], "its end")
     copy_sample("memo.wav", daemon.inbox)
     jobs = {os.path.basename(job["path"]): job for job in daemon.wait_ended(2)}
     assert jobs["poison.ogg"]["state"] == "quarantined"
@@ -58,11 +54,17 @@ def test_engine_stopped_twice_on_one_recording_quarantines_it_alone(make_daemon:
     assert daemon.leftovers() == []
 
 
-def _in_engine(daemon: Daemon, engine: int) -> bool:
-    status = json.loads(daemon.run("status", "--json", check=False).stdout)
-    return (
-        status["engine"]["pid"] == engine and status["engine"]["n_jobs"] == 1 and status["engine"]["state"] == "ready"
-    )
+def _engine_with_a_job(daemon: Daemon) -> int:
+    """The process id of a live engine, once a job is in it."""
+    found: list[int] = []
+
+    def there() -> bool:
+        engine = json.loads(daemon.run("status", "--json", check=False).stdout)["engine"]
+        found[:] = [engine["pid"]] if engine["state"] == "ready" and engine["n_jobs"] else []
+        return bool(found) and daemon.children("daemon.engine.server") == found
+
+    daemon.until(there, "a job in a live engine")
+    return found[0]
 
 
 def test_decode_worker_killed_in_a_job(make_daemon: MakeDaemon) -> None:

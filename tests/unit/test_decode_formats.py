@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 import tempfile
 from fractions import Fraction
@@ -16,8 +17,10 @@ import pytest
 import soundfile  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has none
 from faster_whisper import audio as faster_whisper_audio  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 
-from daemon.decode import decoding, sniff
+from daemon.decode import decoding, pydub_reader, sniff
 from daemon.decode.decoding import Job, Reading, Result
+from daemon.decode.pcm import resampled
+from daemon.decode.pydub_reader import PydubTrack
 from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
 from daemon.decode.source import Pulse
 from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
@@ -352,11 +355,38 @@ def test_even_past_the_first_look_ffmpeg_opens_no_playlist(
 ) -> None:
     """The list of formats holds alone, should the look at the first bytes miss a playlist."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sniff, "not_a_recording", lambda _head: None)  # pyright: ignore[reportUnknownLambdaType]
+
+    def sees_nothing(_head: bytes) -> None:
+        return None
+
+    monkeypatch.setattr(sniff, "not_a_recording", sees_nothing)
     soundfile.write(tmp_path / "secret.wav", chirp(), RATE_HZ)
     (tmp_path / "a.txt").write_bytes(script)
     with pytest.raises(UnreadableRecording):
         decode(tmp_path / "a.txt")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the last resort is a system ffmpeg, which is not here")
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_the_last_resort_gives_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    """Through pydub and ffmpeg, in blocks, comes what the first reader gives."""
+    monkeypatch.setattr(pydub_reader, "_BLOCK_S", 3)
+    path = tmp_path / "a.flac"
+    soundfile.write(path, chirp(seconds=8, channels=channels), RATE_HZ)
+    _result, expected = decode(path)
+    with open(path, "rb") as file:
+        track = PydubTrack(file.fileno(), "flac", DecodeLimits())
+        samples = np.frombuffer(b"".join(resampled(track.frames())), np.int16)
+    assert len(samples) == len(expected)
+    assert np.abs(samples.astype(np.int32) - expected).max() <= 2
+
+
+def test_without_ffmpeg_the_last_resort_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without ffmpeg needs none: the reason is one of several in the message."""
+    monkeypatch.setenv("PATH", os.fspath(tmp_path))
+    (tmp_path / "a.mp3").write_bytes(np.random.default_rng(0).bytes(10_000))
+    with pytest.raises(UnreadableRecording, match="there is no ffmpeg on this machine"):
+        decode(tmp_path / "a.mp3")
 
 
 def test_a_reading_is_short_only_beyond_both_margins() -> None:

@@ -17,7 +17,7 @@ class Letters:
 
     eot, sot, sot_prev, sot_lm, no_speech, transcribe, translate = EOT, 1001, 1002, 1003, 1004, 1005, 1006
     timestamp_begin = T0
-    non_speech_tokens = (7,)
+    non_speech_tokens: tuple[int, ...] = (7,)
 
     def __init__(self, language: str, task: str) -> None:
         self.sot_sequence = [self.sot, 1100 + len(language), self.transcribe if task == "transcribe" else 1006]
@@ -107,11 +107,11 @@ def window(
     item: float = 0.5, *, prompt: tuple[int, ...] = (), beam_size: int = 5, words: bool = False
 ) -> WindowRequest:
     samples = np.full(5 * SAMPLE_RATE_HZ, item, np.float32)
-    return WindowRequest(samples, "en", "transcribe", prompt=prompt, beam_size=beam_size, words=words)
+    return WindowRequest(samples, "en", "transcribe", prompt=prompt, words=words)
 
 
 def test_a_credible_text_is_taken_at_once() -> None:
-    """One call at temperature zero with the beam that was asked for; times end with the window, not with the padding."""
+    """One call at temperature zero with the beam that was asked for."""
     whisper = FakeWhisper({0.5: [said("hello")]})
     (decoded,) = decoder(whisper).decode([window()])
     assert [(line.start_s, line.end_s, line.text) for line in decoded.segments] == [(0.0, 2.0, "hello")]
