@@ -101,12 +101,14 @@ class Channel:
             try:
                 if not self._readable.poll(wait_ms):
                     raise ChannelTimeout
-                data, fds, _flags, _address = socket.recv_fds(self._sock, 1 << 16, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+                data, fds, _flags, _address = socket.recv_fds(self._sock, 1 << 16, _MAX_FDS)
             except OSError as error:
                 raise ChannelClosed(f"the other end is gone: {error}") from error
             if not data:
                 raise ChannelClosed("the other end closed")
             self._buffer += data
+            for fd in fds:
+                os.set_inheritable(fd, False)
             self._fds += fds
 
     def _take(self) -> Received | None:

@@ -90,6 +90,7 @@ def _line(answer: Mapping[str, Answer]) -> bytes:
 
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128  # a connection that finds no room fails at once (unix(7)), as if no daemon were there
     commands: Mapping[str, Command]
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -123,6 +124,7 @@ class ControlServer:
     def close(self) -> None:
         """Answer no more."""
         if self._thread.ident is not None:
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, which else looks up twice a second
             self._server.shutdown()
         self._server.server_close()
         self._path.unlink(missing_ok=True)

@@ -139,9 +139,7 @@ class Config(_Table):
             # An inbox elsewhere in the state folder is fine; in these, files come and go as the service needs them.
             for ours in (self.state_dir / "spool", self.state_dir / "kept", self.models_dir):
                 if ours == inbox.path or ours in inbox.path.parents:
-                    raise ValueError(
-                        f"inbox: {inbox.path} is inside {ours}, which is the service's own; put it elsewhere"
-                    )
+                    raise ValueError(f"inbox: {inbox.path} is in {ours}, where the service keeps files of its own")
         return self
 
     @property

@@ -18,7 +18,7 @@ from typing import Literal
 from daemon.engine.attempt import Attempt, Checkpoint, Request
 from daemon.engine.gate import POLL_S, Gate
 from daemon.engine.process import Death, EngineProcess, Launch, Limits
-from daemon.engine.protocol import Fatal, Ready, ServerSettings
+from daemon.engine.protocol import Failure, Fatal, Ready, ServerSettings
 from daemon.engine.restarts import RestartLimits, Restarts
 from daemon.errors import ConfigError, EngineUnavailable, JobCancelled
 from daemon.options import JobOptions
@@ -210,7 +210,10 @@ class Engine:
                 return begun
             if isinstance(begun, Fatal):
                 self._last_error = begun.message
-                raise ConfigError(begun.message)
+                if begun.kind is Failure.CONFIG:
+                    raise ConfigError(begun.message)
+                self._restarts.died(time.monotonic())  # it is tried again, but not at once
+                raise EngineUnavailable(begun.message)
             if isinstance(begun, Death):
                 raise EngineUnavailable(f"the engine ended while it loaded {process.model!r}: {begun.reason}")
 

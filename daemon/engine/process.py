@@ -38,13 +38,15 @@ _EXIT_S: Final = 5.0  # between the end of the channel and the end of the proces
 class Limits:
     """When a process that still runs is given up.
 
-    A heartbeat comes each second; *load_silence_s* holds until the model is loaded. A window may take *window_s*, or
+    A heartbeat comes each second; *load_silence_s* holds until the model is loaded, which may take *load_s* (a large
+    one over a slow line). A window may take *window_s*, or
     *window_factor* times the longest one so far, or *warmup_factor* times the self-test (a window is retried at five
     temperatures, five samples each), whichever is most.
     """
 
     silence_s: float = 30.0
     load_silence_s: float = 120.0
+    load_s: float = 1800.0
     window_s: float = 120.0
     window_factor: float = 10.0
     warmup_factor: float = 60.0
@@ -95,6 +97,7 @@ class EngineProcess:
         self._jobs: dict[int, Mailbox] = {}
         self._begun: queue.SimpleQueue[Ready | Fatal | Death] = queue.SimpleQueue()
         self._ready: Ready | None = None
+        self._started_at = time.monotonic()
         self._longest_window_s = 0.0
         self._given_up: str | None = None
         self._closing = False
@@ -197,6 +200,8 @@ class EngineProcess:
         silence_s = limits.silence_s if self._ready else limits.load_silence_s
         if now - heard_at > silence_s:
             return f"no sign of life for {silence_s:.0f} s"
+        if self._ready is None and now - self._started_at > limits.load_s:
+            return f"the model was not loaded in {limits.load_s:.0f} s"
         warmup_s = self._ready.warmup_s if self._ready else 0.0
         window_s = max(limits.window_s, limits.window_factor * self._longest_window_s, limits.warmup_factor * warmup_s)
         with self._lock:

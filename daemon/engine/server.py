@@ -124,7 +124,11 @@ def threads_per_slot(settings: ServerSettings) -> int:
 
 
 def load(settings: ServerSettings) -> tuple[runtime.Model, Ready]:
-    """The model, loaded and tested on a second of noise. Raises ConfigError for what the operator must mend."""
+    """The model, loaded and tested on a second of noise.
+
+    Raises ConfigError for what the operator must mend, MemoryError for a device that is full. With ``auto`` a GPU on
+    which nothing runs is passed over for the CPU.
+    """
     started = time.monotonic()
     path = weights.find(
         settings.model,
@@ -138,6 +142,8 @@ def load(settings: ServerSettings) -> tuple[runtime.Model, Ready]:
         model = _on_device(path, device, settings)
         warmup_s = warm_up(model)
     except RuntimeError as error:
+        if is_out_of_memory(error):  # somebody else's for the moment: it passes
+            raise MemoryError(f"the model {settings.model!r} does not fit on {device}: {error}") from error
         if settings.device != "auto" or device == "cpu":
             raise ConfigError(f"cannot run the model {settings.model!r} on {device}: {error}") from error
         print(f"cannot run on {device}, going on with the CPU: {error}", file=sys.stderr, flush=True)  # noqa: T201
@@ -193,9 +199,16 @@ def main() -> None:
         Server(channel, model, settings.slots).serve()
     except ConfigError as error:
         channel.send(to_message(Fatal(Failure.CONFIG, str(error))))
+        os._exit(os.EX_CONFIG)
+    except MemoryError as error:
+        channel.send(to_message(Fatal(Failure.OUT_OF_MEMORY, str(error))))
+        os._exit(os.EX_UNAVAILABLE)
     except ChannelClosed:
         os._exit(0)  # threads may be inside the model; there is nothing to tidy
-    os._exit(os.EX_CONFIG)
+    except BaseException:
+        # An ordinary exit would wait for the threads in the model while the heartbeat says that all is well.
+        traceback.print_exc()
+        os._exit(os.EX_SOFTWARE)
 
 
 if __name__ == "__main__":

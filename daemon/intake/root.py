@@ -11,7 +11,7 @@ from daemon.locks import INBOX_MARKER, Lock, Owner
 
 log = logging.getLogger(__name__)
 
-_Identity = tuple[int, int]
+_Identity = tuple[int, int]  # device and inode
 
 
 class Root:
@@ -44,12 +44,12 @@ class Root:
         """
         if self._lock is not None and self._lock.in_place():
             return False
-        status = os.stat(self._folder)
-        if self._lock is None and self._taken == (status.st_dev, status.st_ino):
+        identity = _identity_of(self._folder)
+        if self._lock is None and self._taken == identity:
             return False  # it cannot be marked, as was said when it was taken
         if self._taken is None and self._looks_unmounted():
             raise OSError(errno.ENODEV, "it is empty and without our marker; is the share mounted?")
-        if self._taken is not None and self._taken[0] != status.st_dev and not self._is_marked():
+        if self._taken is not None and self._taken[0] != identity[0] and not self._is_marked():
             raise OSError(errno.ENODEV, "another filesystem is in its place; is the share mounted?")
         self.release()  # the folder was made anew, or the marker was deleted
         self._take()
@@ -81,5 +81,9 @@ class Root:
                 error.strerror,
                 extra={"event": "inbox_unmarked", "inbox": str(self._folder)},
             )
-        status = os.stat(self._folder)
-        self._taken = (status.st_dev, status.st_ino)
+        self._taken = _identity_of(self._folder)
+
+
+def _identity_of(folder: Path) -> _Identity:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino

@@ -37,7 +37,7 @@ _IGNORED_NAMES: Final = {
     re.compile(r"~\$.*"): "lock files of office programs",
     re.compile(r".*~"): "editor backups",
     re.compile(r"(thumbs\.db|desktop\.ini|icon\r)", re.IGNORECASE): "files of a desktop",
-    re.compile(r"smb(delete|_).*", re.IGNORECASE): "Samba's temporary files",
+    re.compile(r"\.?smbdelete.*", re.IGNORECASE): "files that Samba is about to delete",
 }
 
 _IGNORED_FOLDERS: Final = {

@@ -20,8 +20,9 @@ def writers_of(fd: int) -> Writers:
 
     A read lease can only be taken while nobody does (fcntl(2), F_SETLEASE), so one is taken and given back. It needs
     the file's owner or CAP_LEASE, and a filesystem with leases; elsewhere the answer is UNKNOWN. Not for files of a
-    network filesystem: NFSv4 and CIFS refuse a lease as if there were a writer whenever the server grants no delegation.
-    The caller must ignore SIGIO, which the kernel sends if a writer comes in the microseconds between.
+    network filesystem: NFSv4 and CIFS refuse a lease, as if there were a writer, whenever the server delegates nothing
+    to this client (nfs4_add_lease and cifs_setlease in Linux). The caller must ignore SIGIO, which the kernel sends if
+    a writer comes in the microseconds between.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)

@@ -114,13 +114,18 @@ def test_an_unsupported_compute_type_names_the_supported(models_dir: Path) -> No
         engine.close(5.0)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Transcript:
+    """Three memos in one go."""
+    return run(engine, memo(tmp_path_factory.mktemp("undisturbed"), 3, JobOptions(language="en")))
+
+
 @pytest.mark.parametrize(("sent", "reason"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGSTOP, "no sign")])
 def test_a_death_in_the_middle_costs_no_finished_window(
-    models_dir: Path, engine: Engine, tmp_path: Path, sent: signal.Signals, reason: str
+    models_dir: Path, undisturbed: Transcript, tmp_path: Path, sent: signal.Signals, reason: str
 ) -> None:
     """Killed or frozen after its first window: the rest is done by a new process, and the text is the same."""
-    request = memo(tmp_path, 4, JobOptions(language="en"))
-    whole = run(engine, request)
+    request = memo(tmp_path, 3, JobOptions(language="en"))
     with running(models_dir, Limits(silence_s=3.0), slots=1) as doomed:
         checkpoint = Checkpoint()
 
@@ -137,7 +142,7 @@ def test_a_death_in_the_middle_costs_no_finished_window(
         resumed = run(doomed, request, checkpoint)
         assert doomed.status().pid != first_pid
         assert doomed.status().n_restarts == 1
-    assert resumed.segments == whole.segments
+    assert resumed.segments == undisturbed.segments
 
 
 def test_the_process_ends_with_its_engine(models_dir: Path) -> None:

@@ -130,6 +130,7 @@ def test_touching_a_recording_makes_no_second_transcript(make_daemon: MakeDaemon
     daemon.wait_ended(1)
     before = (daemon.inbox / "memo.txt").stat()
     os.utime(recording)
+    (daemon.inbox / "look.part").touch()  # a change of times alone raises no event; this one does
     daemon.until(lambda: len(daemon.jobs_of(recording)) == 2, "the touch to be seen")
     jobs = daemon.wait_ended(2)
     assert jobs[1]["outcome"] == "duplicate"

@@ -183,7 +183,7 @@ def test_cancel_and_retry_reach_the_running_daemon(make_daemon: MakeDaemon) -> N
     daemon.wait_stage("engine")
     daemon.until(lambda: len(daemon.jobs()) == 5, "five jobs")
     numbers = [str(job["id"]) for job in daemon.jobs() if job["state"] != "done"]
-    daemon.run("cancel", *numbers)
+    daemon.run("cancel", *numbers, check=False)  # one may be done by now
     jobs = daemon.wait_ended(5)
     assert {job["state"] for job in jobs if str(job["id"]) in numbers} <= {"cancelled", "done"}
     cancelled = [job for job in jobs if job["state"] == "cancelled"]

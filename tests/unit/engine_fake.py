@@ -3,7 +3,8 @@
 Each span of a job is one window. The job's hotwords say what goes wrong:
 ``hold:PATH`` waits before the first window until PATH exists; ``die:N`` is killed at window N on a first attempt,
 ``die-always`` on each; ``freeze`` stops the whole process; ``mute`` stops this job only; ``bug``, ``recording``,
-``out_of_memory`` and ``config`` fail the job. The model ``missing`` cannot be loaded, ``crash`` ends the process.
+``out_of_memory`` and ``config`` fail the job. The model ``missing`` cannot be loaded, ``huge`` does not fit,
+``slow`` is never loaded, ``crash`` ends the process.
 """
 
 import os
@@ -53,6 +54,11 @@ class Fake:
         if self.settings.model == "missing":
             self.channel.send(to_message(Fatal(Failure.CONFIG, "the model 'missing' is not there")))
             time.sleep(60)
+        if self.settings.model == "huge":
+            self.channel.send(to_message(Fatal(Failure.OUT_OF_MEMORY, "the model 'huge' does not fit")))
+            time.sleep(60)
+        while self.settings.model == "slow":
+            time.sleep(1)
         if self.settings.model == "crash":
             sys.stdout.write("about to crash\n")
             sys.stdout.flush()

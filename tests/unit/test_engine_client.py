@@ -281,6 +281,21 @@ def test_a_crash_while_loading_is_no_verdict(build: Build, output: list[str]) ->
     wait_until(lambda: "about to crash" in output)
 
 
+def test_a_full_device_passes(build: Build) -> None:
+    """Somebody else's memory for the moment: nothing for the operator to mend."""
+    engine = build()
+    with pytest.raises(EngineUnavailable, match="'huge' does not fit"):
+        engine.start("huge")
+    assert len(run(engine, request()).segments) == 3
+
+
+def test_loading_has_an_end(build: Build) -> None:
+    """A driver may hang while the heart beats."""
+    engine = build(limits=Limits(load_s=0.5))
+    with pytest.raises(EngineUnavailable, match="the model was not loaded"):
+        engine.start("slow")
+
+
 def test_closing_releases_the_waiting(build: Build, tmp_path: Path) -> None:
     """Jobs inside and outside end as unavailable: they are not to blame."""
     engine = build(slots=1)

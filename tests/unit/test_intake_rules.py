@@ -69,7 +69,16 @@ def test_everything_else_is_ignored_by_a_rule_that_has_a_name(name: str, word: s
 
 @pytest.mark.parametrize(
     "name",
-    [".stfolder", ".~tmp~", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"],
+    [
+        ".stfolder",
+        ".~tmp~",
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "__MACOSX",
+        "lost+found",
+    ],
 )
 def test_folders_of_machines_are_not_searched(name: str) -> None:
     """Indexes, recycle bins and hidden folders hold no recordings that anybody dropped."""

@@ -77,7 +77,13 @@ def test_a_hard_link_is_a_recording(tmp_path: Path) -> None:
 def test_every_name_that_a_disk_can_hold_is_found(tmp_path: Path) -> None:
     """Bytes that are no UTF-8, 255 bytes of name, line breaks, right-to-left marks."""
     root = os.fsencode(tmp_path)
-    all_names = [b"caf\xe9.wav", b"x" * 251 + b".wav", "語".encode() * 83 + b".wav", b"a\nb.wav", "\u202ea.wav".encode()]
+    all_names = [
+        b"caf\xe9.wav",
+        b"x" * 251 + b".wav",
+        "語".encode() * 83 + b".wav",
+        b"a\nb.wav",
+        "\u202ea.wav".encode(),
+    ]
     for name in all_names:
         with open(os.path.join(root, name), "wb") as file:
             file.write(b"x")

@@ -8,10 +8,11 @@ from daemon.options import Format
 from daemon.outputs.naming import NAME_MAX_BYTES, choose_names
 
 ALL: tuple[Format, ...] = ("txt", "srt", "vtt", "json")
+TEXT: tuple[Format, ...] = ("txt",)
 
 
 def chosen(
-    name: str, *others: str, formats: Collection[Format] = ("txt",), foreign: Collection[str] = ()
+    name: str, *others: str, formats: Collection[Format] = TEXT, foreign: Collection[str] = ()
 ) -> dict[Format, str]:
     """The names in a folder that holds the recording, *others*, and files that are not ours."""
     return choose_names(name, formats, [name, *others, *foreign], lambda output: output not in foreign)

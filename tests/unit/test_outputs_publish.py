@@ -11,7 +11,6 @@ import pytest
 
 from daemon.errors import OutputBlocked, SourceVanished
 from daemon.options import Format
-from daemon.outputs import publish
 from daemon.outputs.publish import NameTaken, Ours, commit, digest_of, discard, stage
 from storage.records import Output
 
@@ -19,6 +18,20 @@ CONTENTS: Mapping[Format, bytes] = {"txt": b"the words\n", "srt": b"1\n", "json"
 
 STEPS = ("open", "fsync", "link", "rename", "unlink")
 """What changes the disk, in `os`."""
+
+
+def failing(number: int) -> Callable[..., None]:
+    """A function that answers this error of the system."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def nothing_there(path: object) -> bool:
+    """In place of `os.path.lexists`: a look that came too early."""
+    return False
 
 
 class Cut(Exception):
@@ -107,7 +120,7 @@ def test_until_the_commit_only_hidden_files_are_there(inbox: Path) -> None:
 def test_content_is_on_disk_before_it_has_a_name(inbox: Path, calls: Calls) -> None:
     """Each file is synced before any is linked, and the folder after all: a power cut leaves no empty transcript."""
     outputs = stage(recording(inbox), CONTENTS, {})
-    staged = [name for name, target in calls.made if name == "fsync"]
+    staged = [name for name, _ in calls.made if name == "fsync"]
     assert len(staged) == 3
     calls.made.clear()
     commit(outputs, {})
@@ -203,7 +216,7 @@ def test_a_file_that_appears_in_between_wins(inbox: Path, content: bytes) -> Non
 def test_a_name_taken_at_the_last_moment_is_noticed(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link itself refuses to replace: no check before it has to be in time."""
     outputs = stage(recording(inbox), {"txt": b"x"}, {})
-    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(os.path, "lexists", nothing_there)
     (inbox / "memo.txt").write_text("by hand")
     with pytest.raises(NameTaken):
         commit(outputs, {})
@@ -295,10 +308,7 @@ def test_a_crash_at_any_step_is_mended_by_a_second_commit(
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
-    def link(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "link", failing(number))
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
@@ -313,7 +323,7 @@ def test_filesystems_without_hard_links_serve_too(inbox: Path, monkeypatch: pyte
 def test_without_links_a_name_taken_in_between_is_noticed(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reservation refuses to take a name that is there."""
     refuse_links(monkeypatch)
-    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(os.path, "lexists", nothing_there)
     outputs = stage(recording(inbox), {"txt": b"x"}, {})
     (inbox / "memo.txt").write_text("by hand")
     with pytest.raises(NameTaken):
@@ -326,7 +336,7 @@ def test_a_reservation_does_not_stay(inbox: Path, monkeypatch: pytest.MonkeyPatc
     refuse_links(monkeypatch)
     outputs = stage(recording(inbox), {"txt": b"x"}, {})
     with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        patch.setattr(os, "rename", failing(errno.ENOSPC))
         with pytest.raises(OutputBlocked, match="No space left"):
             commit(outputs, {})
     discard(outputs)
@@ -395,7 +405,7 @@ def test_nothing_stays_open(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Neither success nor failure leaks a descriptor."""
     published(inbox)
     n_before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(publish.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
     with pytest.raises(OutputBlocked):
         published(inbox)
     assert len(os.listdir("/proc/self/fd")) == n_before
