@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final
 
-from monitor.thread import Monitor
-
 from daemon import recovery
 from daemon.actor import Actor, ActorThread, Pulse
 from daemon.answers import Answers
@@ -29,6 +27,7 @@ from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
+from monitor.thread import Monitor
 from storage.errors import NewerSchema, StorageDamaged, StorageError
 from storage.jobs import JobStore
 

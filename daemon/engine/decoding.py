@@ -33,6 +33,8 @@ _BEST_OF: Final = 5  # samples drawn at each temperature above zero, as in the o
 
 _SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // 100  # of the features
 
+_WINDOW_FRAMES: Final = MAX_WINDOW_SAMPLES // _SAMPLES_PER_FRAME
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowRequest:
@@ -97,9 +99,11 @@ class Decoder:
 
     def encode(self, samples: Samples, *, to_cpu: bool = False) -> Encoded:
         """The encoder's output for one window of at most 30 s."""
-        # Silence, not zero features: that is what the model was trained on.
-        padded = np.pad(samples, (0, MAX_WINDOW_SAMPLES - len(samples)))
-        return self._whisper.encode(to_storage(self._model.features(padded)[np.newaxis]), to_cpu=to_cpu)
+        mel = self._model.features(np.pad(samples, (0, _SAMPLES_PER_FRAME)))[:, :_WINDOW_FRAMES]
+        # Filled up with zero features, not with silence. The model was trained on silence, but on 30 minutes of speech
+        # in nine languages zeros gave fewer errors in every larger group (11.4 against 11.8 % in all, base, int8).
+        padded = np.pad(mel, ((0, 0), (0, _WINDOW_FRAMES - mel.shape[1])))
+        return self._whisper.encode(to_storage(padded[np.newaxis]), to_cpu=to_cpu)
 
     def language_probabilities(self, encoded: Encoded) -> dict[str, float]:
         """Language code to probability for one encoded window; an English model knows nothing else."""

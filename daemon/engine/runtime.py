@@ -141,7 +141,7 @@ def load(path: Path, device: str, compute_type: str, n_replicas: int, n_threads:
     )
 
     def features(samples: Samples) -> Mel:
-        # padding=0: the caller has padded with silence already.
+        # padding=0: the caller pads.
         return cast("Mel", loaded.feature_extractor(samples, padding=0))
 
     def tokenizer(language: str, task: str) -> Tokenizer:

@@ -205,7 +205,7 @@ def main() -> None:
         os._exit(os.EX_UNAVAILABLE)
     except ChannelClosed:
         os._exit(0)  # threads may be inside the model; there is nothing to tidy
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # the last stop: reported, and the process ends
         # An ordinary exit would wait for the threads in the model while the heartbeat says that all is well.
         traceback.print_exc()
         os._exit(os.EX_SOFTWARE)

@@ -28,10 +28,9 @@ def echo(channel: Channel) -> None:
 
 
 def talk(channel: Channel) -> None:
-    print("one")
-    print("two\r")
-    print()
-    print("three", file=sys.stderr)
+    sys.stdout.write("one\ntwo\r\n\n")
+    sys.stdout.flush()
+    sys.stderr.write("three\n")
     os.write(1, b"caf\xe9\n")
     os.write(1, b"x" * 200_000 + b"\nlast without a line end")
 

@@ -23,6 +23,7 @@ class Steps:
         self._changed = threading.Condition()
 
     def step(self, now: float) -> float:
+        """Count, and do what the test wants done in this step."""
         del now
         with self._changed:
             self.n_done += 1
@@ -31,6 +32,7 @@ class Steps:
         return self.rest_s
 
     def wait_for(self, n: int) -> None:
+        """Return once the *n*-th step has begun."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.n_done >= n, DEADLINE_S)
 
@@ -122,6 +124,20 @@ def test_stopping_before_the_first_step_is_heard() -> None:
         thread.start()
         thread.ask_to_stop()
         assert thread.join(DEADLINE_S)
+
+
+def test_a_stop_between_two_instructions_of_the_loop_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just as it takes note of the wake-ups so far: it must not rest on that."""
+    thread = ActorThread("loop", Steps(), Pulse())
+
+    class Clearing(threading.Event):
+        def clear(self) -> None:
+            thread.ask_to_stop()
+            super().clear()
+
+    monkeypatch.setattr(thread, "_wake", Clearing())
+    thread.start()
+    assert thread.join(LONGEST_REST_S / 2)
 
 
 def test_joining_a_thread_that_never_ran_is_no_error() -> None:

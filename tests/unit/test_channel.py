@@ -45,7 +45,7 @@ def n_open() -> int:
 def test_messages_come_whole_and_in_order(ends: tuple[Channel, Channel]) -> None:
     """Both ways, several at once, with any text: also lone surrogates of file names."""
     ours, theirs = ends
-    messages = [{"n": 1}, {"text": "caf\u00e9 語 \U0001f399"}, {"name": "caf\udce9"}, {}]
+    messages: list[dict[str, Any]] = [{"n": 1}, {"text": "caf\u00e9 語 \U0001f399"}, {"name": "caf\udce9"}, {}]
     for message in messages:
         ours.send(message)
     assert [theirs.receive(5).message for _ in messages] == messages
@@ -93,10 +93,12 @@ def test_a_message_larger_than_any_buffer_comes_whole(ends: tuple[Channel, Chann
 def test_many_threads_may_send(ends: tuple[Channel, Channel]) -> None:
     """Frames of several threads do not mix."""
     ours, theirs = ends
-    threads = [
-        threading.Thread(target=lambda n=n: [ours.send({"n": n, "x": "x" * 50_000}) for _ in range(10)])
-        for n in range(4)
-    ]
+
+    def send(n: int) -> None:
+        for _ in range(10):
+            ours.send({"n": n, "x": "x" * 50_000})
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     numbers = [theirs.receive(10).message["n"] for _ in range(40)]

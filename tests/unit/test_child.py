@@ -26,6 +26,7 @@ class Children:
         self._spawned: list[Child] = []
 
     def spawn(self, doing: str, **environment: str) -> Child:
+        """A child that does this."""
         child = Child.spawn(
             "child_fake",
             [doing],
@@ -37,6 +38,7 @@ class Children:
         return child
 
     def kill(self) -> None:
+        """None is left."""
         for child in self._spawned:
             child.kill()
 
@@ -79,7 +81,7 @@ def test_a_child_speaks_over_its_channel(children: Children) -> None:
 
 
 def test_what_a_child_prints_arrives_line_by_line(children: Children) -> None:
-    """Both streams, with the child's name, without line ends; bytes that are no text and endless lines are no trouble."""
+    """Both streams, with the child's name, without line ends; odd bytes and endless lines are no trouble."""
     child = children.spawn("talk")
     lines: list[str] = []
     while not lines or not lines[-1].startswith("last"):
@@ -142,7 +144,7 @@ def test_signals_of_the_terminal_are_left_to_the_daemon(children: Children) -> N
 
 
 def test_a_child_is_set_up_to_die_first(children: Children) -> None:
-    """It is ours, has a session of its own, dies with us, goes first when memory is short, and holds no file of ours."""
+    """It has a session of its own, dies with us, goes first when memory is short, and holds no file of ours."""
     with open("/dev/null", "rb") as ours:
         child = children.spawn("about", EXTRA="yes")
         told = child.channel.receive(20).message
@@ -161,7 +163,7 @@ def _oom_score_adjust() -> int:
 
 
 def test_no_child_outlives_a_daemon_that_is_killed() -> None:
-    """kill -9 of the daemon takes its children along, although neither could say good-bye."""
+    """A kill -9 of the daemon takes its children along, although neither could say good-bye."""
     program = (
         "import sys, time\n"
         "from daemon.child import Child\n"

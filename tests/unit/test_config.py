@@ -114,7 +114,7 @@ def test_a_configuration_is_frozen(elsewhere: Path) -> None:
     """Many threads read it."""
     config = load(None, {}).config
     with pytest.raises(ValidationError):
-        config.max_attempts = 1  # type: ignore[misc]  # that is the point
+        config.max_attempts = 1
 
 
 def test_an_inbox_has_the_options_that_it_does_not_set(write: Write) -> None:

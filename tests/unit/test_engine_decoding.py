@@ -73,6 +73,7 @@ class FakeWhisper:
     def encode(self, features: object, to_cpu: bool = False) -> object:
         """The features are passed through; their first value says which item it is."""
         self.n_encoded += 1
+        assert np.array(features).shape == (1, 1, 3000)
         return np.array(features)
 
     def generate(self, features: object, prompts: Sequence[Sequence[int]], **options: Any) -> list[Any]:
@@ -94,8 +95,7 @@ class FakeWhisper:
 
 def decoder(whisper: FakeWhisper) -> Decoder:
     def features(samples: Samples) -> Mel:
-        assert samples.shape == (30 * SAMPLE_RATE_HZ,)
-        return samples[:1].reshape(1, 1)
+        return np.full((1, len(samples) // 160), samples[0], np.float32)
 
     def tokenizer(language: str, task: str) -> Tokenizer:
         return Letters(language, task)

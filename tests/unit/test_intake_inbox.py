@@ -46,9 +46,8 @@ class Driven:
         self.folder = root / "inbox"
         self.folder.mkdir(exist_ok=True)
         self.database = root / "history.db"
-        self.config = InboxConfig(
-            path=self.folder, **{"settle_s": SETTLE_S, "scan_interval_s": SCAN_S, "watch": "poll"} | settings
-        )
+        times = {"settle_s": SETTLE_S, "scan_interval_s": SCAN_S, "watch": "poll"}
+        self.config = InboxConfig.model_validate({"path": self.folder} | times | settings)
         self.now = 1000.0
         self.n_told = 0
         self.begin("first")
@@ -61,6 +60,7 @@ class Driven:
         self.store.recover(utc_now())
 
     def end(self) -> None:
+        """What a daemon does at its end."""
         self.inbox.close()
         self.store.close()
 
@@ -74,6 +74,7 @@ class Driven:
         self.n_told += 1
 
     def step(self, seconds: float = 0.0) -> float:
+        """One step, *seconds* after the last one."""
         self.now += seconds
         return self.inbox.step(self.now)
 
@@ -83,21 +84,26 @@ class Driven:
             self.step(1.0)
 
     def write(self, name: str, content: bytes = b"x" * 100) -> Path:
+        """Put a file in the inbox, complete at once."""
         path = self.folder / name
         path.write_bytes(content)
         return path
 
     def jobs(self) -> list[Job]:
+        """The whole history, oldest first."""
         return self.store.jobs(limit=1000)[::-1]
 
     def states(self) -> list[str]:
+        """The states of all jobs, oldest first."""
         return [job.state.value for job in self.jobs()]
 
     def only(self) -> Job:
+        """The one job that there is."""
         (job,) = self.jobs()
         return job
 
     def claim(self) -> Job:
+        """Take the next job in hand."""
         job = self.store.claim(utc_now())
         assert job is not None
         return job
@@ -131,6 +137,15 @@ def driven(make: Callable[..., Driven]) -> Driven:
 
 def fingerprint_of(path: Path) -> Fingerprint:
     return Fingerprint.of(path.lstat())
+
+
+def be_on(monkeypatch: pytest.MonkeyPatch, filesystem: str) -> None:
+    """Let inboxes be on *filesystem*."""
+
+    def filesystem_of(folder: Path) -> str:
+        return filesystem
+
+    monkeypatch.setattr(inbox_module, "filesystem_of", filesystem_of)
 
 
 # Arriving
@@ -380,11 +395,15 @@ def test_a_writer_in_another_process_counts_the_same(driven: Driven) -> None:
 
 def test_on_a_network_filesystem_a_refused_lease_says_nothing(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     """NFS and CIFS refuse leases for reasons of their own: such files would wait for ever."""
-    monkeypatch.setattr(inbox_module, "filesystem_of", lambda folder: "nfs4")
+    be_on(monkeypatch, "nfs4")
     inbox = Inbox(driven.config, driven.store, max_attempts=3, on_new=lambda: None)
     assert not inbox.watching.leases
     monkeypatch.setattr(driven.inbox, "watching", inbox.watching)
-    monkeypatch.setattr(examine_module, "writers_of", lambda fd: Writers.SOME)
+
+    def refused(fd: int) -> Writers:
+        return Writers.SOME
+
+    monkeypatch.setattr(examine_module, "writers_of", refused)
     driven.write("a.wav")
     driven.pass_time()
     assert driven.states() == ["queued"]
@@ -631,6 +650,26 @@ def test_gone_before_its_turn_is_vanished_and_back_again_is_a_new_job(driven: Dr
     assert driven.states() == ["vanished", "queued"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_folder_that_goes_and_comes_back_brings_new_jobs(driven: Driven, tmp_path: Path, restarted: bool) -> None:
+    """Its files are the very same, time stamps and all, as with a share that was away; also across a restart."""
+    (driven.folder / "sub").mkdir()
+    path = driven.write("sub/a.wav")
+    before = fingerprint_of(path)
+    driven.pass_time()
+    (driven.folder / "sub").rename(tmp_path / "sub")
+    driven.pass_time()
+    assert driven.states() == ["vanished"]
+    if restarted:
+        driven.end()
+    (tmp_path / "sub").rename(driven.folder / "sub")
+    if restarted:
+        driven.begin("second")
+    driven.pass_time()
+    assert fingerprint_of(path) == before
+    assert driven.states() == ["vanished", "queued"]
+
+
 def test_a_renamed_file_moves_on_under_its_new_name(driven: Driven) -> None:
     """The old name is vanished, the new one is queued."""
     path = driven.write("a.wav")
@@ -705,7 +744,7 @@ def refuse_listing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr(scanner.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 def test_files_in_a_folder_that_cannot_be_read_are_not_gone(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -725,6 +764,25 @@ def test_files_in_a_folder_that_cannot_be_read_are_not_gone(driven: Driven, monk
     assert len(driven.jobs()) == 3
 
 
+def test_a_file_that_the_disk_cannot_read_about_is_not_gone(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error for one entry, on a damaged disk or a share, says nothing about the file."""
+    path = os.fsencode(driven.write("a.wav"))
+    driven.pass_time()
+
+    def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
+        found = scanner.scan(root, recursive=recursive)
+        del found.recordings[path]
+        found.unreadable[path] = "Input/output error"
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox_module, "scan", scan)
+        driven.pass_time(30)
+    assert driven.states() == ["queued"]
+    driven.pass_time()
+    assert driven.states() == ["queued"]
+
+
 # The folder itself
 
 
@@ -739,10 +797,8 @@ def test_a_lost_folder_is_offline_and_nothing_in_it_is_gone(
     driven.folder.rename(tmp_path / "away")
     driven.pass_time(60)
     assert "No such file" in driven.inbox.offline
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"inbox {driven.folder} cannot be searched: No such file or directory; nothing in it counts as deleted, "
-        "it is tried again"
-    ]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith(f"inbox {driven.folder} cannot be searched: No such file or directory; nothing in it")
     assert driven.jobs() == before
     (tmp_path / "away").rename(driven.folder)
     driven.write("b.wav")
@@ -783,7 +839,11 @@ def test_a_folder_made_anew_is_an_inbox_again(driven: Driven) -> None:
 
 def pretend_device(monkeypatch: pytest.MonkeyPatch, device: int) -> None:
     """Let the inbox be on another filesystem: only root can mount one."""
-    monkeypatch.setattr(root_module, "_identity_of", lambda folder: (device, os.stat(folder).st_ino))
+
+    def identity_of(folder: Path) -> tuple[int, int]:
+        return device, folder.stat().st_ino
+
+    monkeypatch.setattr(root_module, "_identity_of", identity_of)
 
 
 def test_the_empty_folder_below_a_lost_share_is_offline(
@@ -945,6 +1005,24 @@ def test_what_the_intake_waited_for_is_taken_up_again(driven: Driven) -> None:
     assert len(driven.jobs()) == 3
 
 
+def test_a_file_that_could_not_be_opened_is_tried_again_after_a_restart(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing about it changed: the history alone would take it for known."""
+
+    def refuse(name: bytes) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    driven.write("a.wav")
+    with monkeypatch.context() as patched:
+        patched.setattr(examine_module, "open_recording", refuse)
+        driven.pass_time()
+        assert driven.states() == ["waiting"]
+    driven.restart()
+    driven.pass_time()
+    assert driven.states() == ["queued"]
+
+
 def test_what_happened_while_nobody_watched_is_seen(driven: Driven) -> None:
     """New files, changed ones and those that went away, found by the first scans after the start."""
     for name in ("changed.wav", "gone.wav"):
@@ -1054,7 +1132,7 @@ def test_an_idle_inbox_rests(driven: Driven, monkeypatch: pytest.MonkeyPatch) ->
     driven.write("a.wav")
     driven.pass_time()
     scans: list[bytes] = []
-    real = inbox_module.scan
+    real = scanner.scan
 
     def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
         scans.append(root)
@@ -1090,7 +1168,7 @@ def test_a_storm_of_events_is_one_wake_up_and_no_storm_of_scans(
     driven.inbox.start_watching(lambda: wakes.append(1))
     wakes.clear()
     n_scans = 0
-    real = inbox_module.scan
+    real = scanner.scan
 
     def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
         nonlocal n_scans
@@ -1138,14 +1216,14 @@ def test_an_event_lets_a_file_be_seen_before_the_next_scan(make: Callable[..., D
 
 
 @pytest.fixture
-def watched(make: Callable[..., Driven]) -> Iterator[tuple[Driven, threading.Event]]:
+def watched(make: Callable[..., Driven]) -> tuple[Driven, threading.Event]:
     """An inbox that listens to events and would not scan for an hour without."""
     driven = make(watch="auto", scan_interval_s=3600.0)
     woken = threading.Event()
     driven.inbox.start_watching(woken.set)
     if not driven.inbox.watching.events:
         pytest.skip("the temporary folder is on a network filesystem")
-    yield driven, woken
+    return driven, woken
 
 
 def heard(driven: Driven, woken: threading.Event) -> None:
@@ -1234,7 +1312,7 @@ def test_without_events_the_folder_is_polled(
 ) -> None:
     """Whether they were refused or simply do not come; every file is found all the same."""
     monkeypatch.setattr(inbox_module, "Watcher", watcher)
-    monkeypatch.setattr(inbox_module, "filesystem_of", lambda folder: "ext4")
+    be_on(monkeypatch, "ext4")
     driven = make(watch="auto", scan_interval_s=None)
     driven.inbox.start_watching(lambda: None)
     driven.pass_time(10)
@@ -1254,3 +1332,31 @@ def test_forced_events_are_kept_without_proof(make: Callable[..., Driven], monke
     driven.write("a.wav")
     driven.pass_time(10)
     assert driven.states() == ["queued"]
+
+
+def test_a_watch_is_begun_anew_after_the_folder_was_away(
+    make: Callable[..., Driven], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A share that was unmounted and mounted again looks the same, but the old watch on it is blind."""
+    begun: list[_Deaf] = []
+
+    class Proved(_Deaf):
+        proved = True
+
+        def start(self) -> bool:
+            begun.append(self)
+            return True
+
+    monkeypatch.setattr(inbox_module, "Watcher", Proved)
+    be_on(monkeypatch, "ext4")
+    driven = make(watch="auto")
+    driven.inbox.start_watching(lambda: None)
+    driven.pass_time(30)
+    assert len(begun) == 1
+    driven.folder.rename(tmp_path / "away")
+    driven.pass_time(SCAN_S)
+    assert driven.inbox.offline
+    (tmp_path / "away").rename(driven.folder)
+    driven.pass_time(SCAN_S)
+    assert driven.inbox.offline == ""
+    assert [watcher.closed for watcher in begun] == [True, False]

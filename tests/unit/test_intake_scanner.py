@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon.intake import scanner
 from daemon.intake.scanner import scan
 from storage.records import Fingerprint
 
@@ -109,7 +108,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return real(path)
 
-    monkeypatch.setattr(scanner.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 def test_a_subfolder_that_cannot_be_read_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +164,7 @@ def test_one_broken_file_does_not_hide_the_others(
         with real(path) as entries:
             return _Listing([_Broken(entry, number) if entry.name == b"bad.wav" else entry for entry in entries])
 
-    monkeypatch.setattr(scanner.os, "scandir", scandir)
+    monkeypatch.setattr(os, "scandir", scandir)
     found = scan(os.fsencode(tmp_path), recursive=True)
     assert list(found.recordings) == [os.fsencode(tmp_path / "good.wav")]
     assert list(found.unreadable) == ([os.fsencode(tmp_path / "bad.wav")] if is_noted else [])

@@ -24,11 +24,13 @@ class Heard:
         self._changed = threading.Condition()
 
     def __call__(self, path: str | bytes) -> None:
+        """Take the place of `Watcher.heard`."""
         with self._changed:
             self.names.append(os.path.basename(os.fsdecode(path)))
             self._changed.notify_all()
 
     def wait_for(self, name: str) -> None:
+        """Return once an event came for *name*."""
         with self._changed:
             assert self._changed.wait_for(lambda: name in self.names, DEADLINE_S), f"no event for {name}: {self.names}"
 
@@ -120,14 +122,21 @@ def test_reading_does_not_wake(tmp_path: Path, make: Callable[..., Watcher], mon
     assert "read.wav" not in heard.names
 
 
-def test_the_probe_proves_events_without_waking(tmp_path: Path, make: Callable[..., Watcher]) -> None:
+def test_the_probe_proves_events_without_waking(
+    tmp_path: Path, make: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is there until it is taken away, and nothing is proved before its event came."""
     woken = threading.Event()
     watcher = make(tmp_path, woken.set)
     assert not watcher.proved
     proved = threading.Event()
     real = watcher.heard
-    watcher.heard = lambda path: (real(path), proved.set())[0]  # type: ignore[method-assign]  # to know when
+
+    def heard(path: str | bytes) -> None:
+        real(path)
+        proved.set()
+
+    monkeypatch.setattr(watcher, "heard", heard)
     assert watcher.start()
     assert proved.wait(DEADLINE_S)
     assert watcher.proved
@@ -282,7 +291,11 @@ def test_a_watch_that_the_system_refused_leaves_no_thread(
 ) -> None:
     """The real observer has opened inotify by the time its start fails."""
     watcher = make()
-    monkeypatch.setattr(os.path, "realpath", lambda path: str(tmp_path / "gone"))  # the watch of nothing is refused
+
+    def gone(path: object) -> str:
+        return str(tmp_path / "gone")
+
+    monkeypatch.setattr(os.path, "realpath", gone)  # the watch of nothing is refused
     assert not watcher.start()
     assert threads() == set()
 
@@ -290,7 +303,7 @@ def test_a_watch_that_the_system_refused_leaves_no_thread(
 def test_a_folder_that_we_may_not_write_is_watched_without_a_probe(
     tmp_path: Path, make: Callable[..., Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a real file can prove the events then. (Root may write everywhere, so the refusal is put in by hand.)"""
+    """Only a real file can prove the events then. Root may write everywhere, so the refusal is put in by hand."""
     real = os.open
 
     def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
@@ -298,7 +311,7 @@ def test_a_folder_that_we_may_not_write_is_watched_without_a_probe(
             raise PermissionError(errno.EACCES, "Permission denied")
         return real(path, flags, mode)
 
-    monkeypatch.setattr(watcher_module.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     woken = threading.Event()
     watcher = make(tmp_path, woken.set)
     assert watcher.start()

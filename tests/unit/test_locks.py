@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Final
 
 import pytest
 
-from daemon import locks
 from daemon.errors import AlreadyRunning
 from daemon.locks import Lock, Owner, holder_of
 
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 
 @contextmanager
-def other_process(path: Path) -> Iterator[subprocess.Popen[str]]:
+def other_process(path: Path) -> Generator[subprocess.Popen[str]]:
     """Another process that holds the lock at *path* until it is killed or its input ends."""
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -113,7 +113,7 @@ def test_a_look_at_the_holder_does_not_refuse_one_who_takes_the_lock(
 ) -> None:
     """A look holds the lock, shared, for a moment: a daemon that starts just then must not give up."""
     path = tmp_path / "lock"
-    real, looks = locks.fcntl.flock, [True]
+    real, looks = fcntl.flock, [True]
 
     def flock(fd: int, operation: int) -> None:
         if looks:
@@ -121,7 +121,7 @@ def test_a_look_at_the_holder_does_not_refuse_one_who_takes_the_lock(
             raise BlockingIOError(errno.EAGAIN, "in use")
         real(fd, operation)
 
-    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     Lock.take(path, OWNER, "it").release()
 
 
@@ -142,7 +142,7 @@ def test_a_full_disk_does_not_keep_us_from_locking(tmp_path: Path, monkeypatch: 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(locks.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     lock = Lock.take(tmp_path / "lock", OWNER, "it")
     with pytest.raises(AlreadyRunning):
         Lock.take(tmp_path / "lock", OWNER, "it")

@@ -1,0 +1,507 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import dispatch
+from daemon.dispatch import BLOCKED_S, RETRY_S, Dispatcher
+from daemon.errors import (
+    ConfigError,
+    DecodeFailed,
+    EmptyRecording,
+    EngineDied,
+    EngineUnavailable,
+    JobCancelled,
+    OutputBlocked,
+    Quarantined,
+    RecordingTooLarge,
+    SourceBlocked,
+    SourceChanged,
+    SourceVanished,
+    SpoolBlocked,
+    UnreadableRecording,
+)
+from daemon.outputs.kept import KeptDocuments
+from daemon.transcription import Activity, Patiently, Workshop
+from storage.errors import LostJob, StorageBusy, StorageFull
+from storage.jobs import JobStore
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Result
+
+AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+RESULT = Result(Outcome.OK, "", "en", 0.9, "base", "cpu", "int8", 2.0, 1, 2)
+N_IN_HAND = 3
+
+Work = Callable[[Activity, Workshop], Result]
+
+
+class Office:
+    """A dispatcher over a real history; how a job is done is up to the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = JobStore.open(root / "history.db", "daemon-1")
+        self.work: Work = finish
+        self.looked_again: list[bytes] = []
+        self.woken = threading.Semaphore(0)
+        self._kept = KeptDocuments(root / "kept")
+        self._root = root
+        self.dispatcher = Dispatcher(
+            self._shop, n_in_hand=N_IN_HAND, look_again=self.looked_again.append, wake=self.woken.release
+        )
+
+    def _shop(self, patiently: Patiently) -> Workshop:
+        nobody: Any = None
+        return Workshop(self.store, nobody, nobody, self._kept, self._root, patiently)
+
+    def perform(self, activity: Activity, shop: Workshop) -> Result:
+        """In place of `daemon.transcription.perform`."""
+        return self.work(activity, shop)
+
+    def enqueue(self, n_jobs: int = 1, max_attempts: int = 3) -> list[int]:
+        """The ids of new jobs."""
+        return self.store.enqueue(
+            [
+                NewJob(f"/inbox/{n}.wav".encode(), b"/inbox", Fingerprint(1, 2, 3, 4, n), {}, "d", max_attempts)
+                for n in range(n_jobs)
+            ],
+            AT,
+        )
+
+    def wait(self, n_jobs: int = 1) -> None:
+        """Until so many jobs have left the hands of the dispatcher."""
+        for _ in range(n_jobs):
+            assert self.woken.acquire(timeout=20)
+
+    def run(self) -> Job:
+        """One new job, from its claim to its end."""
+        (job_id,) = self.enqueue()
+        self.dispatcher.step(0)
+        self.wait()
+        return self.job(job_id)
+
+    def fail_with(self, error: Exception) -> None:
+        """Every job ends so from now on."""
+
+        def fail(activity: Activity, shop: Workshop) -> Result:
+            raise error
+
+        self.work = fail
+
+    def job(self, job_id: int) -> Job:
+        """The job as the history has it."""
+        job = self.store.job(job_id)
+        assert job is not None
+        return job
+
+
+def finish(activity: Activity, shop: Workshop) -> Result:
+    activity.advance("publish", 60.0, 60.0)
+    shop.patiently(lambda: shop.store.finish(activity.job, RESULT, AT))
+    return RESULT
+
+
+def until_cancelled(activity: Activity, shop: Workshop) -> Result:
+    assert activity.cancelled.wait(20)
+    raise JobCancelled("cancelled")
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    office = Office(tmp_path)
+    monkeypatch.setattr(dispatch, "perform", office.perform)
+    monkeypatch.setattr(dispatch, "STORAGE_RETRY_S", (0.01, 0.02))
+    yield office
+    office.dispatcher.hurry()
+    assert office.dispatcher.drain(0)
+    office.store.close()
+
+
+def delay_s(job: Job) -> float:
+    """In how many seconds the job is due."""
+    assert job.not_before_at is not None
+    return (job.not_before_at - datetime.now(UTC)) / timedelta(seconds=1)
+
+
+def test_a_job_is_done(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """It is claimed and done, and leaves one line with its length, its time and its speed."""
+    caplog.set_level(logging.INFO)
+    job = office.run()
+    assert (job.state, job.attempt) == (JobState.DONE, 1)
+    (line,) = [record for record in caplog.records if getattr(record, "event", "") == "job_done"]
+    assert (line.__dict__["audio_s"], line.__dict__["wall_s"], line.__dict__["speed"]) == (60.0, 2.0, 30.0)
+    assert "/inbox/0.wav" in line.getMessage()
+    assert office.looked_again == []
+
+
+def test_an_idle_dispatcher_comes_again(office: Office) -> None:
+    """Jobs become due by time too, so the queue is looked at without being woken."""
+    assert 0 < office.dispatcher.step(0) <= 5
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (UnreadableRecording("no audio in it"), JobState.FAILED),
+        (EmptyRecording("no audio in it"), JobState.FAILED),
+        (RecordingTooLarge("no audio in it"), JobState.FAILED),
+        (Quarantined("no audio in it"), JobState.QUARANTINED),
+        (SourceVanished("no audio in it"), JobState.VANISHED),
+    ],
+)
+def test_what_cannot_be_helped_ends_the_job(office: Office, error: Exception, state: JobState) -> None:
+    """The recording is the reason: no second attempt, and the reason is in the job."""
+    office.fail_with(error)
+    job = office.run()
+    assert (job.state, job.reason, job.not_before_at) == (state, "no audio in it", None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutputBlocked("blocked"),
+        SourceBlocked("blocked"),
+        SpoolBlocked("blocked"),
+        EngineUnavailable("blocked"),
+        ConfigError("blocked"),
+        SourceChanged("blocked"),
+    ],
+)
+def test_what_lies_outside_of_the_job_is_waited_for(office: Office, error: Exception) -> None:
+    """The attempt does not count, however often; the job waits, says why, and comes back by itself."""
+    office.fail_with(error)
+    job = office.run()
+    assert (job.state, job.reason, job.attempt) == (JobState.WAITING, "blocked", 0)
+    assert BLOCKED_S - 20 < delay_s(job) <= BLOCKED_S
+
+
+@pytest.mark.parametrize("error", [DecodeFailed("died"), EngineDied("died", alone=False)])
+def test_what_may_pass_is_tried_again(office: Office, error: Exception) -> None:
+    """Later each time, and at most as often as configured; then the job is failed with the reason."""
+    office.fail_with(error)
+    (job_id,) = office.enqueue()
+    for attempt in (1, 2):
+        office.dispatcher.step(0)
+        office.wait()
+        job = office.job(job_id)
+        assert (job.state, job.attempt, job.reason) == (JobState.QUEUED, attempt, "died")
+        assert RETRY_S[attempt - 1] - 20 < delay_s(job) <= RETRY_S[attempt - 1]
+        due(office, job)
+    office.dispatcher.step(0)
+    office.wait()
+    job = office.job(job_id)
+    assert (job.state, job.reason) == (JobState.FAILED, "died (given up after 3 attempts)")
+
+
+def due(office: Office, job: Job) -> None:
+    """Let *job* be due now, its attempts kept."""
+    claimed = office.store.claim(datetime.now(UTC) + timedelta(hours=1))
+    assert claimed is not None
+    office.store.requeue(claimed, job.reason, AT, refund=True)
+
+
+def test_the_wait_does_not_grow_for_ever(office: Office) -> None:
+    """From the third attempt on it stays the same."""
+    office.fail_with(DecodeFailed("died"))
+    (job_id,) = office.enqueue(max_attempts=9)
+    for _ in range(5):
+        office.dispatcher.step(0)
+        office.wait()
+        due(office, office.job(job_id))
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.job(job_id).attempt == 6
+    assert RETRY_S[-1] - 20 < delay_s(office.job(job_id)) <= RETRY_S[-1]
+
+
+def test_a_bug_is_logged_and_the_worker_lives(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """Its traceback is in the log once, the job is tried again, and the next job is done."""
+    office.fail_with(ZeroDivisionError("division by zero"))
+    job = office.run()
+    assert (job.state, job.reason) == (JobState.QUEUED, "internal error: ZeroDivisionError: division by zero")
+    bugs = [record for record in caplog.records if record.exc_info]
+    assert len(bugs) == 1
+    assert bugs[0].exc_info is not None
+    assert bugs[0].exc_info[0] is ZeroDivisionError
+    office.work = finish
+    (_, job_id) = office.enqueue(2)
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.job(job_id).state is JobState.DONE
+
+
+@pytest.mark.parametrize(
+    ("error", "n_looks"), [(SourceChanged("x"), 1), (SourceVanished("x"), 1), (SourceBlocked("x"), 0)]
+)
+def test_the_intake_hears_of_recordings_that_changed(office: Office, error: Exception, n_looks: int) -> None:
+    """Only it can make a job of what is there now."""
+    office.fail_with(error)
+    office.run()
+    assert office.looked_again == [b"/inbox/0.wav"] * n_looks
+
+
+def test_the_intake_hears_of_a_recording_replaced_at_the_end(office: Office) -> None:
+    """A job that is done may be outdated already."""
+
+    def outdated(activity: Activity, shop: Workshop) -> Result:
+        activity.outdated = True
+        return finish(activity, shop)
+
+    office.work = outdated
+    assert office.run().state is JobState.DONE
+    assert office.looked_again == [b"/inbox/0.wav"]
+
+
+def test_never_more_than_so_many_in_hand(office: Office) -> None:
+    """Each end makes room for one more claim; what is not claimed is free to be cancelled."""
+    go_on = threading.Semaphore(0)
+
+    def slow(activity: Activity, shop: Workshop) -> Result:
+        assert go_on.acquire(timeout=20)
+        return finish(activity, shop)
+
+    office.work = slow
+    office.enqueue(N_IN_HAND + 4)
+    for n_done in range(5):
+        office.dispatcher.step(0)
+        assert len(office.dispatcher.activities()) == N_IN_HAND
+        assert office.store.counts()[JobState.RUNNING] == N_IN_HAND
+        assert office.store.counts()[JobState.DONE] == n_done
+        go_on.release()
+        office.wait()
+    for _ in range(N_IN_HAND - 1):
+        go_on.release()
+    office.wait(N_IN_HAND - 1)
+
+
+def test_a_person_cancels_a_job_in_hand(office: Office) -> None:
+    """The job is told to end, and is cancelled for good; a job that is not in hand is not ours to cancel."""
+    office.work = until_cancelled
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert office.dispatcher.cancel(job_id)
+    assert not office.dispatcher.cancel(job_id + 1)
+    office.wait()
+    assert (office.job(job_id).state, office.job(job_id).reason) == (JobState.CANCELLED, "a person cancelled it")
+    assert not office.dispatcher.cancel(job_id)
+
+
+def test_a_cancelled_job_that_dies_first_is_cancelled(office: Office) -> None:
+    """Whatever passing trouble it meets on the way out: the person does not want it again."""
+
+    def die(activity: Activity, shop: Workshop) -> Result:
+        assert activity.cancelled.wait(20)
+        raise DecodeFailed("died")
+
+    office.work = die
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    office.dispatcher.cancel(job_id)
+    office.wait()
+    assert office.job(job_id).state is JobState.CANCELLED
+
+
+def test_a_job_that_ends_within_the_grace_is_done(office: Office) -> None:
+    """A stop lets it end; nothing more is claimed."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(activity: Activity, shop: Workshop) -> Result:
+        begun.set()
+        assert go_on.wait(20)
+        return finish(activity, shop)
+
+    office.work = slow
+    job_ids = office.enqueue(N_IN_HAND + 1)
+    office.dispatcher.step(0)
+    assert begun.wait(20)
+    drained: list[bool] = []
+    thread = threading.Thread(target=lambda: drained.append(office.dispatcher.drain(20)))
+    thread.start()
+    go_on.set()
+    thread.join(20)
+    assert drained == [True]
+    office.dispatcher.step(0)
+    states = [office.job(job_id).state for job_id in job_ids]
+    assert states == [JobState.DONE] * N_IN_HAND + [JobState.QUEUED]
+
+
+@pytest.mark.parametrize(
+    "error", [JobCancelled("cancelled"), DecodeFailed("ended"), EngineUnavailable("ended"), EngineDied("x", alone=True)]
+)
+def test_a_job_cut_off_by_a_stop_is_put_back(office: Office, error: Exception) -> None:
+    """After the grace it is queued as if it had not been tried, due at once, and not blamed for its processes' end."""
+
+    def cut_off(activity: Activity, shop: Workshop) -> Result:
+        assert activity.cancelled.wait(20)
+        raise error
+
+    office.work = cut_off
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert office.dispatcher.drain(0.05)
+    job = office.job(job_id)
+    assert (job.state, job.attempt, job.not_before_at) == (JobState.QUEUED, 0, None)
+    assert job.reason == "the service was stopped"
+
+
+def test_a_job_that_a_person_cancelled_stays_so_in_a_stop(office: Office) -> None:
+    """The stop does not bring it back."""
+    go_on = threading.Event()
+
+    def slow(activity: Activity, shop: Workshop) -> Result:
+        assert go_on.wait(20)
+        raise JobCancelled("cancelled")
+
+    office.work = slow
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    office.dispatcher.cancel(job_id)
+    thread = threading.Thread(target=office.dispatcher.drain, args=(20,))
+    thread.start()
+    go_on.set()
+    thread.join(20)
+    assert office.job(job_id).state is JobState.CANCELLED
+
+
+def test_a_second_signal_ends_the_grace(office: Office) -> None:
+    """However long the grace is; the call takes no lock, since a signal handler makes it."""
+    office.work = until_cancelled
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    drained = threading.Event()
+
+    def drain() -> None:
+        assert office.dispatcher.drain(3600)
+        drained.set()
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    office.dispatcher.hurry()
+    assert drained.wait(20)
+    thread.join(20)
+    assert office.job(job_id).state is JobState.QUEUED
+
+
+def test_a_job_that_would_not_end_is_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop does not hang on it; its row stays for the next start."""
+    monkeypatch.setattr(dispatch, "CANCEL_S", 0.05)
+    go_on = threading.Event()
+
+    def stuck(activity: Activity, shop: Workshop) -> Result:
+        assert go_on.wait(20)
+        return finish(activity, shop)
+
+    office.work = stuck
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert not office.dispatcher.drain(0)
+    assert office.job(job_id).state is JobState.RUNNING
+    go_on.set()
+    office.wait()
+
+
+def test_a_job_claimed_while_a_stop_begins_goes_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The claim and the stop may meet: the job is not left running."""
+    (job_id,) = office.enqueue()
+    real = office.store.claim
+
+    def claim_and_stop(at: datetime) -> Job | None:
+        job = real(at)
+        assert office.dispatcher.drain(0)
+        return job
+
+    monkeypatch.setattr(office.store, "claim", claim_and_stop)
+    office.dispatcher.step(0)
+    assert (office.job(job_id).state, office.job(job_id).attempt) == (JobState.QUEUED, 0)
+    assert office.dispatcher.activities() == []
+
+
+def failing(real: Callable[..., Any], errors: list[Exception]) -> Callable[..., Any]:
+    """A method of the history that raises *errors*, one a call, before it works again."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return real(*arguments, **named)
+
+    return call
+
+
+def test_a_locked_history_is_waited_out(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished work is not thrown away because of somebody's open transaction or a full disk."""
+    errors: list[Exception] = [StorageBusy("locked"), StorageFull("full"), StorageBusy("locked")]
+    monkeypatch.setattr(office.store, "finish", failing(office.store.finish, errors))
+    assert office.run().state is JobState.DONE
+    assert errors == []
+
+
+def test_a_failure_is_recorded_however_long_it_takes(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The decision on a job that failed is written once the history takes it, and logged once."""
+    monkeypatch.setattr(office.store, "fail", failing(office.store.fail, [StorageBusy("locked")] * 4))
+    office.fail_with(UnreadableRecording("no audio"))
+    assert office.run().state is JobState.FAILED
+    assert sum("not done" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_history_that_cannot_be_claimed_from_is_tried_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on."""
+    monkeypatch.setattr(office.store, "claim", failing(office.store.claim, [StorageBusy("locked")]))
+    (job_id,) = office.enqueue()
+    assert office.dispatcher.step(0) > 0
+    assert office.job(job_id).state is JobState.QUEUED
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.job(job_id).state is JobState.DONE
+
+
+def test_a_stop_does_not_wait_for_a_locked_history(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the grace the job is left as it is, for the next start to settle."""
+    monkeypatch.setattr(dispatch, "STORAGE_RETRY_S", (3600.0, 3600.0))
+    tried = threading.Event()
+
+    def locked(*_: Any, **__: Any) -> None:
+        tried.set()
+        raise StorageBusy("locked")
+
+    monkeypatch.setattr(office.store, "finish", locked)
+    monkeypatch.setattr(office.store, "requeue", locked)
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert tried.wait(20)
+    assert office.dispatcher.drain(0)
+    assert office.job(job_id).state is JobState.RUNNING
+
+
+def test_a_lost_job_is_harmless(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """What a forgotten worker brings is dropped with a warning, before its end or at it."""
+    office.fail_with(LostJob("job 1 is in other hands"))
+    office.run()
+    assert "in other hands" in caplog.text
+
+    def lose(activity: Activity, shop: Workshop) -> Result:
+        shop.store.cancelled(activity.job, "", AT)
+        raise DecodeFailed("died")
+
+    office.work = lose
+    (_, job_id) = office.enqueue(2)
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.job(job_id).state is JobState.CANCELLED
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_name_cannot_harm_the_log(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """The path goes to the log as it is; the log escapes it."""
+    caplog.set_level(logging.INFO)
+    path = b"/inbox/%s%d\n.wav"
+    office.store.enqueue([NewJob(path, b"/inbox", Fingerprint(1, 2, 3, 4, 5), {}, "d")], AT)
+    office.dispatcher.step(0)
+    office.wait()
+    assert os.fsdecode(path) in caplog.records[-1].getMessage()

@@ -1,0 +1,554 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.decode.pool import Decoded
+from daemon.engine.client import Checkpoint, Request
+from daemon.errors import (
+    DecodeFailed,
+    EngineDied,
+    OutputBlocked,
+    Quarantined,
+    SourceChanged,
+    SourceVanished,
+    SpoolBlocked,
+)
+from daemon.options import JobOptions
+from daemon.outputs import publish
+from daemon.outputs.kept import KeptDocuments
+from daemon.transcript import Segment, Span, Transcript
+from daemon.transcription import Activity, Workshop, make_document, perform
+from storage.jobs import JobStore
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome
+
+AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+AUDIO = b"RIFF" * 100
+OPTIONS = JobOptions(formats=("txt", "srt"))
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def segment(text: str, start_s: float = 0.0) -> Segment:
+    return Segment(start_s, start_s + 1.0, text, -0.2, 1.4, 0.01, 0.0)
+
+
+@dataclass
+class FakeDecode:
+    """Hashes the recording, writes some samples, and says what the test wants."""
+
+    declared_s: float | None = 10.0
+    spans: tuple[Span, ...] = (Span(0, 16_000),)
+    meanwhile: Callable[[], None] = lambda: None
+    error: Exception | None = None
+    n_decoded: int = 0
+    n_digests: int = 0
+
+    def decode(self, recording_fd: int, spool_fd: int, *, progress: Callable[[float], None], **_: Any) -> Decoded:
+        """As `DecodePool.decode`."""
+        self.n_decoded += 1
+        os.write(spool_fd, b"\0" * 320)
+        progress(5.0)
+        content = os.pread(recording_fd, 1 << 20, 0)
+        self.meanwhile()
+        if self.error is not None:
+            raise self.error
+        return Decoded(
+            source_sha256=sha256(content),
+            n_samples=160_000,
+            decoded_s=10.0,
+            declared_s=self.declared_s,
+            sample_rate_hz=48_000,
+            channels=2,
+            codec="pcm",
+            reader="fake",
+            n_damaged=0,
+            spans=self.spans,
+        )
+
+    def digest(self, fd: int) -> str:
+        """As `DecodePool.digest`."""
+        self.n_digests += 1
+        return sha256(os.pread(fd, 1 << 20, 0))
+
+
+@dataclass
+class FakeEngine:
+    """Adds one segment a call to the checkpoint; dies as often as it is told to."""
+
+    deaths: list[EngineDied] = field(default_factory=list[EngineDied])
+    texts: tuple[str, ...] = ("Good morning.",)
+    calls: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
+    spools: list[bytes] = field(default_factory=list[bytes])
+
+    def transcribe(
+        self,
+        request: Request,
+        checkpoint: Checkpoint,
+        *,
+        progress: Callable[[float, float], None],
+        alone: bool = False,
+        **_: Any,
+    ) -> Transcript:
+        """As `Engine.transcribe`."""
+        self.calls.append((len(checkpoint.segments), alone))
+        self.spools.append(request.spool_path.read_bytes())
+        if self.deaths:
+            checkpoint.segments.append(segment(f"before death {len(self.calls)}", float(len(self.calls))))
+            raise self.deaths.pop(0)
+        if request.spans:
+            checkpoint.segments.extend(segment(text, 5.0) for text in self.texts)
+        progress(10.0, 10.0)
+        return Transcript(tuple(checkpoint.segments), "en", 0.9, "base", "cpu", "int8")
+
+
+class Bench:
+    """A real history and real folders around a fake decoder and a fake engine."""
+
+    def __init__(self, root: Path) -> None:
+        self.inbox = root / "inbox"
+        self.inbox.mkdir()
+        self.spool = root / "spool"
+        self.spool.mkdir()
+        self.path = self.inbox / "memo.wav"
+        self.path.write_bytes(AUDIO)
+        self.store = JobStore.open(root / "history.db", "daemon-1")
+        self.decode = FakeDecode()
+        self.engine = FakeEngine()
+        self.kept = KeptDocuments(root / "kept")
+        self.activity: Activity | None = None
+        self.shop = Workshop(
+            self.store,
+            self.decode,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # as much of it as is called
+            self.engine,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            self.kept,
+            self.spool,
+            lambda write: write(),
+        )
+
+    def enqueue(self, options: JobOptions = OPTIONS) -> int:
+        """Queue a job for what is at the path now; its id."""
+        path = os.fsencode(self.path)
+        fingerprint = Fingerprint.of(os.lstat(path))
+        new = NewJob(path, os.fsencode(self.inbox), fingerprint, options.to_dict(), options.digest())
+        return self.store.enqueue([new], AT)[0]
+
+    def claim(self) -> Job:
+        """The next job, running."""
+        job = self.store.claim(AT)
+        assert job is not None
+        return job
+
+    def perform(self, job: Job | None = None) -> Job:
+        """Do the next job; the job as the history has it then."""
+        self.activity = Activity(job or self.claim())
+        perform(self.activity, self.shop)
+        return self.job(self.activity.job.id)
+
+    def job(self, job_id: int) -> Job:
+        """The job as the history has it."""
+        job = self.store.job(job_id)
+        assert job is not None
+        return job
+
+    def outputs(self) -> dict[str, str]:
+        """What lies in the inbox beside the recording."""
+        return {path.name: path.read_text() for path in self.inbox.iterdir() if path != self.path}
+
+    def kinds(self, job_id: int) -> list[str]:
+        """The kinds of a job's events."""
+        return [event.kind for event in self.store.events(job_id)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    assert list(bench.spool.iterdir()) == [], "the decoded audio is removed in every case"
+    assert not [name for name in bench.outputs() if name.startswith(".tr-")]
+    bench.store.close()
+
+
+def test_a_recording_becomes_its_outputs(bench: Bench) -> None:
+    """Outputs are in place, the job is done with its figures, and every step is in the history."""
+    job_id = bench.enqueue()
+    job = bench.perform()
+    assert (job.state, job.outcome, job.reason) == (JobState.DONE, Outcome.OK, "")
+    assert (job.audio_s, job.declared_s, job.speech_s) == (10.0, 10.0, 1.0)
+    assert (job.language, job.model, job.n_segments, job.n_words) == ("en", "base", 1, 2)
+    assert job.source_sha256 == sha256(AUDIO)
+    assert bench.outputs()["memo.txt"] == "Good morning.\n"
+    assert {os.path.basename(output.path) for output in job.outputs} == {b"memo.txt", b"memo.srt"}
+    assert bench.kinds(job_id) == ["queued", "running", "decoded", "publishing", "done"]
+    assert bench.path.read_bytes() == AUDIO
+    assert bench.engine.spools == [b"\0" * 320]
+    assert bench.activity is not None
+    assert (bench.activity.stage, bench.activity.total_s) == ("publish", 10.0)
+    assert not bench.activity.outdated
+
+
+def test_silence_is_an_empty_transcript(bench: Bench) -> None:
+    """Nothing is invented, and the text says why it is empty."""
+    bench.decode.spans = ()
+    bench.enqueue()
+    job = bench.perform()
+    assert (job.outcome, job.n_segments, job.n_words) == (Outcome.NO_SPEECH, 0, 0)
+    assert bench.outputs() == {"memo.txt": "[no speech detected]\n", "memo.srt": ""}
+
+
+@pytest.mark.parametrize(
+    ("declared_s", "partial"),
+    [(None, False), (9.0, False), (10.0, False), (11.99, False), (12.01, True), (600.0, True)],
+)
+def test_missing_audio_is_marked(bench: Bench, declared_s: float | None, partial: bool) -> None:
+    """More than two seconds short of a short recording's declared length is partial, and the transcript says so."""
+    bench.decode.declared_s = declared_s
+    bench.enqueue()
+    job = bench.perform()
+    assert job.outcome == (Outcome.PARTIAL if partial else Outcome.OK)
+    assert ("partial" in bench.outputs()["memo.txt"]) == partial
+
+
+@pytest.mark.parametrize(("declared_s", "outcome"), [(10_100.0, "ok"), (10_102.0, "partial")])
+def test_long_recordings_may_miss_a_hundredth(declared_s: float, outcome: str) -> None:
+    """Declared lengths of long recordings are estimates."""
+    decoded = Decoded("ab", 1, 10_000.0, declared_s, 16_000, 1, "mp3", "fake", 0, ())
+    transcript = Transcript((segment("x"),), "en", 1.0, "base", "cpu", "int8")
+    assert make_document(b"/inbox/a.mp3", OPTIONS, decoded, transcript).outcome == outcome
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1_000_000_000))
+
+
+def test_a_recording_that_was_only_touched_is_a_duplicate(bench: Bench) -> None:
+    """The same bytes and options give no new work, however often; the transcript stands, also an edited one."""
+    bench.enqueue()
+    first = bench.perform()
+    (bench.inbox / "memo.txt").write_text("corrected by hand")
+    for _ in range(2):
+        touch(bench.path)
+        bench.enqueue()
+        job = bench.perform()
+        assert (job.state, job.outcome) == (JobState.DONE, Outcome.DUPLICATE)
+        assert job.reason == f"same content as in job {first.id}; its transcript stands"
+        assert job.outputs == first.outputs
+    assert bench.decode.n_decoded == len(bench.engine.calls) == 1
+    assert bench.outputs()["memo.txt"] == "corrected by hand"
+
+
+@pytest.mark.parametrize("difference", ["content", "options", "formats", "transcript removed"])
+def test_what_is_not_the_same_is_transcribed(bench: Bench, difference: str) -> None:
+    """Other bytes, other options, another format that is wanted, or a transcript that is gone need work."""
+    bench.enqueue()
+    bench.perform()
+    options = OPTIONS
+    match difference:
+        case "content":
+            bench.path.write_bytes(b"FFIR" * 100)
+        case "options":
+            options = dataclasses.replace(OPTIONS, beam_size=1)
+        case "formats":
+            options = dataclasses.replace(OPTIONS, formats=("txt", "json"))
+        case _:
+            (bench.inbox / "memo.srt").unlink()
+    touch(bench.path)
+    bench.enqueue(options)
+    assert bench.perform().outcome is Outcome.OK
+    assert bench.decode.n_decoded == 2
+    assert {"memo.txt", "memo.srt"} <= set(bench.outputs())
+
+
+def test_a_duplicate_that_is_replaced_meanwhile_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes that were compared must still be there at the end."""
+    bench.enqueue()
+    bench.perform()
+    touch(bench.path)
+    job_id = bench.enqueue()
+
+    def digest_and_replace(fd: int) -> str:
+        found = sha256(os.pread(fd, 1 << 20, 0))
+        bench.path.write_bytes(b"something longer" * 100)
+        return found
+
+    monkeypatch.setattr(bench.decode, "digest", digest_and_replace)
+    with pytest.raises(SourceChanged):
+        bench.perform()
+    assert bench.job(job_id).state is JobState.RUNNING
+
+
+def died(*, alone: bool) -> EngineDied:
+    return EngineDied("the engine died during job 1: killed by SIGSEGV", alone=alone)
+
+
+def test_an_engine_that_dies_once_costs_nothing(bench: Bench) -> None:
+    """What was finished before is kept, and the rest is done with nothing else in the engine."""
+    bench.engine.deaths = [died(alone=False)]
+    job_id = bench.enqueue()
+    job = bench.perform()
+    assert (job.outcome, job.engine_deaths, job.attempt) == (Outcome.OK, 1, 1)
+    assert bench.engine.calls == [(0, False), (1, True)]
+    assert bench.outputs()["memo.txt"] == "before death 1\nGood morning.\n"
+    assert "engine_died" in bench.kinds(job_id)
+
+
+def test_a_recording_that_kills_the_engine_twice_is_quarantined(bench: Bench) -> None:
+    """The second time with nothing else in it, so it is to blame; nothing is published."""
+    bench.engine.deaths = [died(alone=False), died(alone=True)]
+    bench.enqueue()
+    with pytest.raises(Quarantined, match=r"2 times.*SIGSEGV"):
+        bench.perform()
+    assert bench.engine.calls == [(0, False), (1, True)]
+    assert bench.outputs() == {}
+
+
+def test_a_recording_is_not_blamed_for_others(bench: Bench) -> None:
+    """Deaths among others count, but only one alone ends it: until then it is tried again from where it was."""
+    bench.engine.deaths = [died(alone=False), died(alone=False), died(alone=False)]
+    bench.enqueue()
+    assert bench.perform().engine_deaths == 3
+    assert bench.engine.calls == [(0, False), (1, True), (2, True), (3, True)]
+
+
+def test_a_suspect_from_earlier_goes_alone_at_once(bench: Bench) -> None:
+    """A death of an earlier attempt is remembered in the history."""
+    bench.enqueue()
+    job = bench.claim()
+    bench.store.engine_death(job, AT)
+    bench.store.requeue(job, "", AT, refund=False)
+    bench.engine.deaths = [died(alone=True)]
+    with pytest.raises(Quarantined):
+        bench.perform()
+    assert bench.engine.calls == [(0, True)]
+
+
+def refuse_writes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    real = os.open
+
+    def refuse(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_CREAT and os.fsencode(path).startswith(os.fsencode(folder)):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def test_a_blocked_folder_costs_no_second_transcription(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is kept, and published by the next attempt without decoder and engine, after a chmod too."""
+    bench.enqueue()
+    job = bench.claim()
+    with monkeypatch.context() as patch:
+        refuse_writes(patch, bench.inbox)
+        with pytest.raises(OutputBlocked, match="Read-only"):
+            bench.perform(job)
+    assert bench.outputs() == {}
+    bench.store.hold(job, "blocked", AT, delay_s=0, refund=True)
+    bench.path.chmod(0o600)
+    assert bench.perform().outcome is Outcome.OK
+    assert bench.decode.n_decoded == len(bench.engine.calls) == 1
+    assert bench.outputs()["memo.txt"] == "Good morning.\n"
+    assert bench.kept.job_ids() == []
+
+
+def test_a_kept_document_is_written_in_the_formats_of_now(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formats that were configured meanwhile are those that are written."""
+    bench.enqueue()
+    job = bench.claim()
+    with monkeypatch.context() as patch:
+        refuse_writes(patch, bench.inbox)
+        with pytest.raises(OutputBlocked):
+            bench.perform(job)
+    bench.store.hold(job, "blocked", AT, delay_s=0, refund=True)
+    bench.enqueue(dataclasses.replace(OPTIONS, formats=("tsv",)))
+    assert job.id == bench.perform().id
+    assert set(bench.outputs()) == {"memo.tsv"}
+    assert bench.decode.n_decoded == 1
+
+
+@pytest.mark.parametrize("change", ["content", "options"])
+def test_a_kept_document_of_something_else_is_not_used(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A recording or options that changed since need a new transcript."""
+    bench.enqueue()
+    job = bench.claim()
+    with monkeypatch.context() as patch:
+        refuse_writes(patch, bench.inbox)
+        with pytest.raises(OutputBlocked):
+            bench.perform(job)
+    bench.store.hold(job, "blocked", AT, delay_s=0, refund=True)
+    options = OPTIONS
+    if change == "content":
+        bench.path.write_bytes(b"other audio" * 10)
+    else:
+        options = dataclasses.replace(OPTIONS, language="de")
+    bench.enqueue(options)
+    bench.perform()
+    assert bench.decode.n_decoded == 2
+
+
+def test_a_document_that_cannot_be_kept_hides_no_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the state folder is full as well, the error is still that of the inbox."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    bench.enqueue()
+    with monkeypatch.context() as patch:
+        refuse_writes(patch, bench.inbox)
+        patch.setattr(bench.kept, "save", full)
+        with pytest.raises(OutputBlocked):
+            bench.perform()
+
+
+def test_a_full_state_folder_is_no_fault_of_the_recording(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool file cannot be made: the job waits, it does not fail."""
+    bench.enqueue()
+    with monkeypatch.context() as patch:
+        refuse_writes(patch, bench.spool)
+        with pytest.raises(SpoolBlocked, match="Read-only"):
+            bench.perform()
+
+
+def test_a_recording_replaced_while_it_is_decoded_is_not_published(bench: Bench) -> None:
+    """A transcript of bytes that are no longer there would be a lie."""
+
+    def replace() -> None:
+        bench.path.write_bytes(b"new content" * 100)
+
+    bench.decode.meanwhile = replace
+    job_id = bench.enqueue()
+    with pytest.raises(SourceChanged):
+        bench.perform()
+    assert bench.outputs() == {}
+    assert bench.job(job_id).state is JobState.RUNNING
+    assert bench.kept.job_ids() == []
+
+
+def test_a_recording_removed_while_it_is_decoded_leaves_no_orphan(bench: Bench) -> None:
+    """No transcript appears beside nothing."""
+    bench.decode.meanwhile = lambda: bench.path.unlink()
+    bench.enqueue()
+    with pytest.raises(SourceVanished):
+        bench.perform()
+    assert bench.outputs() == {}
+
+
+def test_a_recording_touched_while_it_is_decoded_is_published(bench: Bench) -> None:
+    """The same bytes are the same recording; its job has the fingerprint of now, so it is not done again."""
+    bench.decode.meanwhile = lambda: touch(bench.path)
+    bench.enqueue()
+    job = bench.perform()
+    assert job.outcome is Outcome.OK
+    assert job.fingerprint == Fingerprint.of(bench.path.lstat())
+    assert "touched" in bench.kinds(job.id)
+    assert bench.activity is not None
+    assert not bench.activity.outdated
+
+
+def test_a_recording_replaced_while_it_is_published_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The intake leaves a job in hand alone, so the caller must have it look again."""
+    real = publish.commit
+
+    def commit(*arguments: Any, **named: Any) -> None:
+        bench.path.write_bytes(b"new content" * 100)
+        real(*arguments, **named)
+
+    monkeypatch.setattr(publish, "commit", commit)
+    bench.enqueue()
+    bench.perform()
+    assert bench.activity is not None
+    assert bench.activity.outdated
+
+
+@pytest.mark.parametrize("error", [DecodeFailed("died"), RuntimeError("a bug")])
+def test_errors_of_the_decoder_come_up(bench: Bench, error: Exception) -> None:
+    """Nothing is published, and the job is still in the hand of the caller."""
+    bench.decode.error = error
+    job_id = bench.enqueue()
+    with pytest.raises(type(error)):
+        bench.perform()
+    assert bench.outputs() == {}
+    assert bench.job(job_id).state is JobState.RUNNING
+
+
+def test_a_new_transcript_replaces_the_old(bench: Bench) -> None:
+    """New content of a recording takes the place of its own old transcript."""
+    bench.enqueue()
+    bench.perform()
+    bench.path.write_bytes(b"new content" * 100)
+    bench.engine.texts = ("Good evening.",)
+    bench.enqueue()
+    bench.perform()
+    assert bench.outputs()["memo.txt"] == "Good evening.\n"
+    assert set(bench.outputs()) == {"memo.txt", "memo.srt"}
+
+
+def test_a_file_that_comes_in_between_keeps_its_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other names are chosen, once for the whole set."""
+    real = publish.commit
+
+    def commit(*arguments: Any, **named: Any) -> None:
+        if not (bench.inbox / "memo.txt").exists():
+            (bench.inbox / "memo.txt").write_text("by hand")
+        real(*arguments, **named)
+
+    monkeypatch.setattr(publish, "commit", commit)
+    bench.enqueue()
+    job = bench.perform()
+    assert {os.path.basename(output.path) for output in job.outputs} == {b"memo.wav.txt", b"memo.wav.srt"}
+    assert set(bench.outputs()) == {"memo.txt", "memo.wav.txt", "memo.wav.srt"}
+    assert bench.outputs()["memo.txt"] == "by hand"
+
+
+def test_names_are_not_chosen_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in which every name is taken at once is blocked; the document is kept."""
+
+    def commit(*_: Any, **__: Any) -> None:
+        raise publish.NameTaken("memo.txt")
+
+    monkeypatch.setattr(publish, "commit", commit)
+    job_id = bench.enqueue()
+    with pytest.raises(OutputBlocked, match="every name"):
+        bench.perform()
+    assert bench.kept.job_ids() == [job_id]
+
+
+def test_a_temporary_file_that_is_removed_blocks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that cleans up after us costs a delay, not the transcript."""
+    real = publish.commit
+
+    def commit(outputs: Any, *more: Any, **named: Any) -> None:
+        os.unlink(outputs[0].temp_path)
+        real(outputs, *more, **named)
+
+    job_id = bench.enqueue()
+    job = bench.claim()
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "commit", commit)
+        with pytest.raises(OutputBlocked, match="removes"):
+            bench.perform(job)
+    bench.store.hold(job, "blocked", AT, delay_s=0, refund=True)
+    assert bench.perform().id == job_id
+    assert bench.decode.n_decoded == 1
+
+
+def test_names_that_are_no_utf8_go_all_the_way(bench: Bench) -> None:
+    """A recording with bytes in its name that are no text is transcribed like any other."""
+    odd = bench.inbox / os.fsdecode(b"caf\xe9.wav")
+    bench.path.rename(odd)
+    bench.path = odd
+    bench.enqueue()
+    assert bench.perform().outcome is Outcome.OK
+    assert b"caf\xe9.txt" in os.listdir(os.fsencode(bench.inbox))
