@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import Any, Final
 
 from daemon import recovery
@@ -25,6 +22,7 @@ from daemon.intake.inbox import Inbox
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
+from daemon.signals import Signals
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
 from monitor.thread import Monitor
@@ -48,8 +46,6 @@ class Service:
         self._config = loaded.config
         self._notifier = Notifier(environment)
         self._pulse = Pulse()
-        self._signals: list[int] = []
-        self._signalled = threading.Event()
         self._started_at = utc_now()
         self._threads: dict[str, ActorThread] = {}
         self._inboxes: dict[bytes, Inbox] = {}
@@ -58,13 +54,13 @@ class Service:
 
     def run(self) -> None:
         """Start, work until SIGTERM or SIGINT, stop. Raises ConfigError where the operator has to act first."""
-        self._catch_signals()
+        signals = Signals(on_second_stop=self._hurry)
         try:
             self._start()
             self._ready = True
             self._notifier.ready()
             log.info("Ready: drop recordings in %s", self._folders(), extra={"event": "ready", "version": VERSION})
-            self._watch()
+            self._watch(signals)
         finally:
             self._stop()
 
@@ -189,28 +185,18 @@ class Service:
 
     # Work: the main thread only listens to signals and feeds the watchdog.
 
-    def _catch_signals(self) -> None:
-        def note(number: int, frame: FrameType | None) -> None:
-            del frame
-            self._signals.append(number)  # nothing more: a handler interrupts anything, even a lock
-            if len([seen for seen in self._signals if seen != signal.SIGHUP]) > 1 and self._ready:
-                self._dispatcher.hurry()
-            self._signalled.set()
+    def _hurry(self) -> None:
+        if self._ready:
+            self._dispatcher.hurry()
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, note)
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # a broken read lease (daemon/intake/writers.py) must not end us
-
-    def _watch(self) -> None:
+    def _watch(self, signals: Signals) -> None:
         tick_s = min(TICK_S, (self._notifier.watchdog_s or TICK_S * 2) / 2)
         told, stuck = "", list[str]()
         while True:
-            self._signalled.wait(tick_s)
-            self._signalled.clear()
-            if any(number != signal.SIGHUP for number in self._signals):
+            signals.wait(tick_s)
+            if signals.stop:
                 return
-            if self._signals:
-                self._signals.clear()
+            if signals.take_reload():
                 self._reload()
             before, stuck = stuck, self._pulse.stale(monotonic_s())
             if not stuck:

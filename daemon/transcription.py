@@ -197,6 +197,7 @@ def _decode(activity: Activity, source: Source, spool_path: Path, shop: Workshop
 def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcript:
     """Through the engine, as often as it dies: what is finished is kept, and one that killed it twice is set aside."""
     checkpoint = Checkpoint()
+    activity.advance("engine", 0.0, request.n_samples / SAMPLE_RATE_HZ)
     alone = activity.job.engine_deaths > 0
     while True:
         try:

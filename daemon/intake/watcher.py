@@ -79,7 +79,7 @@ class Watcher:
             observer.name = "watcher"
             # A link is not followed by inotify as watchdog asks it, so it gets what the link leads to.
             observer.schedule(
-                _Wake(self), str(self._folder), recursive=self._recursive, event_filter=_WAKING
+                _Wake(self), os.path.realpath(self._folder), recursive=self._recursive, event_filter=_WAKING
             )
             observer.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no more threads

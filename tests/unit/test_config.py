@@ -306,8 +306,8 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
     ("text", "parts"),
     [
         ("max_atempts = 2", ["max_atempts = 2", "no such key", "did you mean max_attempts?"]),
-        ("[optoins]\nmodel = 'x'", ["optoins", "no such key", "did you mean options?"]),
-        ("[options]\nlanguag = 'de'", ["options.languag = 'de'", "did you mean language?"]),
+        ("[optionz]\nmodel = 'x'", ["optionz", "no such key", "did you mean options?"]),
+        ("[options]\nlanguages = 'de'", ["options.languages = 'de'", "did you mean language?"]),
         ("[engine]\nslot = 2", ["engine.slot = 2", "did you mean slots?"]),
         ("[[inbox]]\npath = '/a'\nsettle = 2", ["inbox[0].settle = 2", "did you mean settle_s?"]),
         ("[decode]\nzzz = 2", ["decode.zzz = 2", "valid: workers, max_duration_s, max_source_bytes"]),
@@ -357,7 +357,7 @@ def test_a_wrong_setting_is_refused_by_key_value_and_rule(write: Write, text: st
     message = refused(file)
     for part in parts:
         assert part in message
-    if "required" not in message and text not in ("[inbox]\npath = '/a'", "[optoins]\nmodel = 'x'"):
+    if "required" not in message and text not in ("[inbox]\npath = '/a'", "[optionz]\nmodel = 'x'"):
         assert f"(file {file})" in message
     assert "\n" not in message
 
