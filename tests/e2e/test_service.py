@@ -206,9 +206,7 @@ def test_without_a_daemon_retry_works_under_its_lock(make_daemon: MakeDaemon) ->
     assert daemon.run("retry", "42", check=False).returncode == 1
 
 
-def test_one_shot_writes_beside_the_recording_and_overwrites_nothing(
-    make_daemon: MakeDaemon, tmp_path: Path
-) -> None:
+def test_one_shot_writes_beside_the_recording_and_overwrites_nothing(make_daemon: MakeDaemon, tmp_path: Path) -> None:
     """`transcribe` needs no daemon; existing files stay; a broken file fails alone with exit code 1."""
     daemon = make_daemon()
     folder = tmp_path / "desk"
