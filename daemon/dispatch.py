@@ -58,13 +58,18 @@ class Dispatcher:
         *,
         n_in_hand: int,
         look_again: Callable[[bytes], None],
+        watches: Callable[[bytes], bool],
         wake: Callable[[], None],
     ) -> None:
-        """*look_again* is told of recordings that changed; *wake* is called when there is room for a job again."""
+        """*look_again* is told of recordings that changed, *watches* says whether a path is in an inbox of ours.
+
+        *wake* is called when there is room for a job again.
+        """
         self._shop = make_shop(self._patiently)
         self._store = self._shop.store
         self._n_in_hand = n_in_hand
         self._look_again = look_again
+        self._watches = watches
         self.wake: Final = wake
         """There may be a job to claim."""
         self._pool = ThreadPoolExecutor(n_in_hand, thread_name_prefix="job")
@@ -176,8 +181,9 @@ class Dispatcher:
                 store.quarantine(job, reason, at)
             case RecordingError():
                 store.fail(job, reason, at)
-            case SourceVanished():
+            case SourceVanished() if not self._watches(job.path):
                 store.vanish_running(job, reason, at)
+            # One that is gone from an inbox waits too: the next scan tells a deleted file from a lost share.
             case SourceChanged() | OutputBlocked() | SourceBlocked() | SpoolBlocked() | ConfigError():
                 store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
             case _ if self._draining:  # the processes under it are going: not its fault

@@ -14,14 +14,15 @@ from tempfile import TemporaryDirectory
 from pydantic import ValidationError
 
 from daemon.config import Config, OptionsConfig
-from daemon.decode.pool import DecodeLimits, DecodePool
-from daemon.engine.client import Checkpoint, Engine, EngineSettings, Request
+from daemon.decode.pool import DecodePool
+from daemon.engine.client import Checkpoint, Engine, Request
 from daemon.errors import ConfigError, EngineDied, SourceBlocked, TranscribedError
 from daemon.intake.rules import extension_of
 from daemon.intake.scanner import scan
 from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
+from daemon.processes import OnOutput, make_decode_pool, make_engine
 from daemon.source import Source
 from daemon.transcript import Transcript
 from daemon.transcription import make_document
@@ -130,19 +131,9 @@ class OneShot:
 
 
 @contextmanager
-def open_oneshot(config: Config, model: str, on_output: Callable[[str, str], None]) -> Generator[OneShot]:
+def open_oneshot(config: Config, model: str, on_output: OnOutput) -> Generator[OneShot]:
     """Decode processes and an engine with *model*, until the block ends. Raises ConfigError, EngineUnavailable."""
-    limits = DecodeLimits(max_duration_s=config.decode.max_duration_s, max_source_bytes=config.decode.max_source_bytes)
-    settings = EngineSettings(
-        models_dir=config.models_dir,
-        device=config.engine.device,
-        compute_type=config.engine.compute_type,
-        slots=config.engine.slots,
-        threads=config.engine.threads,
-        allow_download=config.engine.allow_download,
-    )
-    decode = DecodePool(workers=config.decode.workers, limits=limits, on_output=on_output)
-    engine = Engine(settings, on_output)
+    decode, engine = make_decode_pool(config, on_output), make_engine(config, on_output)
     with TemporaryDirectory(prefix="transcribed-") as spool_dir:
         try:
             engine.start(model)

@@ -14,14 +14,13 @@ from daemon.answers import Answers
 from daemon.clock import iso, monotonic_s, utc_now
 from daemon.config import Config, InboxConfig, Loaded, load
 from daemon.control import ControlServer
-from daemon.decode.pool import DecodeLimits, DecodePool
 from daemon.dispatch import Dispatcher
-from daemon.engine.client import Engine, EngineSettings
 from daemon.errors import ConfigError, EngineUnavailable
 from daemon.intake.inbox import Inbox
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
+from daemon.processes import make_decode_pool, make_engine
 from daemon.signals import Signals
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
@@ -86,9 +85,9 @@ class Service:
         for inbox in self._inboxes.values():
             inbox.sweep()
         # 4. The engine before the queue: a wrong model or device is the operator's to mend, and shows at once.
-        self._decode = DecodePool(workers=config.decode.workers, limits=self._limits(), on_output=_log_output)
+        self._decode = make_decode_pool(config, _log_output)
         self._undo.append(("decode processes", lambda: self._decode.close(1.0)))
-        self._engine = Engine(self._engine_settings(), _log_output)
+        self._engine = make_engine(config, _log_output)
         self._undo.append(("engine", lambda: self._engine.close(5.0)))
         self._start_engine()
         # 5. The loops: workers, then the inboxes that feed them, then the watchers of all.
@@ -96,6 +95,7 @@ class Service:
             self._make_shop,
             n_in_hand=config.engine.slots + config.decode.workers,
             look_again=self._look_again,
+            watches=lambda path: self._inbox_of(path) is not None,
             wake=self._wake_dispatcher,
         )
         self._undo.append(("jobs", self._drain))
@@ -147,21 +147,6 @@ class Service:
         thread.start()
         return thread
 
-    def _limits(self) -> DecodeLimits:
-        decode = self._config.decode
-        return DecodeLimits(max_duration_s=decode.max_duration_s, max_source_bytes=decode.max_source_bytes)
-
-    def _engine_settings(self) -> EngineSettings:
-        engine = self._config.engine
-        return EngineSettings(
-            models_dir=self._config.models_dir,
-            device=engine.device,
-            compute_type=engine.compute_type,
-            slots=engine.slots,
-            threads=engine.threads,
-            allow_download=engine.allow_download,
-        )
-
     def _start_engine(self) -> None:
         models = dict.fromkeys(inbox.model for inbox in self._config.inbox)
         try:
@@ -178,10 +163,13 @@ class Service:
         if (thread := self._threads.get("dispatcher")) is not None:
             thread.wake()
 
+    def _inbox_of(self, path: bytes) -> Inbox | None:
+        inboxes = list(self._inboxes.items())
+        return next((inbox for folder, inbox in inboxes if path.startswith(folder + b"/")), None)
+
     def _look_again(self, path: bytes) -> None:
-        for folder, inbox in list(self._inboxes.items()):
-            if path.startswith(folder + b"/"):
-                inbox.forget(path)
+        if (inbox := self._inbox_of(path)) is not None:
+            inbox.forget(path)
 
     # Work: the main thread only listens to signals and feeds the watchdog.
 
@@ -242,11 +230,19 @@ class Service:
                 self._close_inbox(inbox)
         for path, config in wanted.items():
             if path not in self._inboxes:
-                inbox = self._open_inbox(config)
-                if path not in were_open:  # else a job may be publishing there, with temporary files of its own
-                    inbox.sweep()
-                self._launch_inbox(inbox)
+                self._add_inbox(config, sweep=path not in were_open)
         log.info("Reloaded", extra={"event": "reloaded", "config": _shown(self._config)})
+
+    def _add_inbox(self, config: InboxConfig, *, sweep: bool) -> None:
+        """Begin with an inbox while jobs run; *sweep* only where none of them can be publishing."""
+        try:
+            inbox = self._open_inbox(config)
+        except ConfigError as error:
+            log.warning("inbox %s is left out: %s", config.path, error, extra={"event": "reload_partial"})
+            return
+        if sweep:
+            inbox.sweep()
+        self._launch_inbox(inbox)
 
     def _close_inbox(self, inbox: Inbox) -> None:
         thread = self._threads.pop(f"inbox {inbox.config.path}", None)

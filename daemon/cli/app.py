@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from daemon.cli import exits
 from daemon.errors import ConfigError, TranscribedError
-
-EXIT_FAILED = 1
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits(3): systemd does not restart on it (RestartPreventExitStatus=78)
+from daemon.options import FORMATS, Task
+from storage.records import JobState
 
 app = typer.Typer(
     name="transcribed",
@@ -38,37 +37,6 @@ JobIds = Annotated[
 ]
 
 
-class State(StrEnum):
-    """The states of a job, as an option."""
-
-    WAITING = "waiting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    PUBLISHING = "publishing"
-    DONE = "done"
-    FAILED = "failed"
-    QUARANTINED = "quarantined"
-    CANCELLED = "cancelled"
-    VANISHED = "vanished"
-
-
-class OutputFormat(StrEnum):
-    """The formats of a transcript, as an option."""
-
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    JSON = "json"
-    TSV = "tsv"
-
-
-class TaskName(StrEnum):
-    """What to do with the speech, as an option."""
-
-    TRANSCRIBE = "transcribe"
-    TRANSLATE = "translate"
-
-
 @app.command(epilog="Example: transcribed run --config /etc/transcribed/transcribed.toml")
 def run(config: ConfigFile = None) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C."""
@@ -82,7 +50,7 @@ def transcribe(
     recordings: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Recordings, or folders of them.")],
     config: ConfigFile = None,
     language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de; default: detected.")] = None,
-    task: Annotated[TaskName | None, typer.Option(help="Transcribe, or translate to English.")] = None,
+    task: Annotated[Task | None, typer.Option(help="Transcribe, or translate to English.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name or folder.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, max=20, help="Hypotheses kept while decoding.")] = None,
     hotwords: Annotated[str | None, typer.Option(help="Names and terms to listen for.")] = None,
@@ -91,7 +59,7 @@ def transcribe(
     ] = None,
     words: Annotated[bool, typer.Option("--words", help="Times for every word, in the JSON.")] = False,
     formats: Annotated[
-        list[OutputFormat] | None, typer.Option("--format", "-f", help="A format to write; repeatable.")
+        list[str] | None, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}; repeatable.")
     ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Where to write; default: beside each recording.")] = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the text and write no file.")] = False,
@@ -101,13 +69,13 @@ def transcribe(
 
     given = {
         "language": language,
-        "task": task.value if task else None,
+        "task": task,
         "model": model,
         "beam_size": beam_size,
         "hotwords": hotwords,
         "initial_prompt": prompt,
         "word_timestamps": words or None,
-        "formats": tuple(format.value for format in formats) if formats else None,
+        "formats": tuple(formats) if formats else None,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     raise typer.Exit(command.run(recordings, config, overrides, output_dir, stdout=stdout))
@@ -116,14 +84,14 @@ def transcribe(
 @app.command(epilog="Example: transcribed jobs --state failed --json")
 def jobs(
     config: ConfigFile = None,
-    state: Annotated[list[State] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the job history, newest first."""
     from daemon.cli import jobs as command
 
-    command.list_jobs(config, [one.value for one in state or []], limit, as_json=as_json)
+    command.list_jobs(config, state or [], limit, as_json=as_json)
 
 
 @app.command(epilog="Example: transcribed job 12")
@@ -202,7 +170,7 @@ def main() -> None:
         app()
     except ConfigError as error:
         print(f"transcribed: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CONFIG) from None
+        raise SystemExit(exits.CONFIG) from None
     except TranscribedError as error:
         print(f"transcribed: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
+        raise SystemExit(exits.FAILED) from None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from daemon.cli.app import EXIT_FAILED
+from daemon.cli import exits
 from daemon.cli.common import database, loaded
 from daemon.clock import iso, utc_now
 from daemon.config import Config
@@ -66,4 +66,4 @@ def _report(did: str, could_not: str, asked: Sequence[int], changed: Sequence[in
             f"transcribed: job {job_id}: there is none, or it {could_not}; see `transcribed job {job_id}`",
             file=sys.stderr,
         )
-    return EXIT_FAILED if refused else 0
+    return exits.FAILED if refused else exits.OK

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from daemon.cli.app import EXIT_FAILED
+from daemon.cli import exits
 from daemon.cli.common import database, loaded, print_json
 from daemon.doctor import Check, Grade, examine
 from daemon.log import escape
@@ -30,4 +30,4 @@ def run(file: Path | None, *, as_json: bool) -> int:
             )
     if as_json:
         print_json([{"name": check.name, "grade": check.grade.value, "finding": check.finding} for check in checks])
-    return EXIT_FAILED if any(check.grade is Grade.BAD for check in checks) else 0
+    return exits.FAILED if any(check.grade is Grade.BAD for check in checks) else exits.OK

@@ -26,10 +26,10 @@ _STYLES = {
 }
 
 
-def list_jobs(file: Path | None, states: Sequence[str], limit: int, *, as_json: bool) -> None:
+def list_jobs(file: Path | None, states: Sequence[JobState], limit: int, *, as_json: bool) -> None:
     """Print the newest jobs."""
     with reader(loaded(file).config) as history:
-        jobs = history.jobs(states=[JobState(state) for state in states] or None, limit=limit)
+        jobs = history.jobs(states=states or None, limit=limit)
     if as_json:
         print_json([as_dict(job) for job in jobs])
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.app import EXIT_FAILED
+from daemon.cli import exits
 from daemon.cli.common import duration, loaded, print_json
 from daemon.control import NoDaemon, ask
 from daemon.log import escape
@@ -21,12 +21,12 @@ def run(file: Path | None, *, as_json: bool) -> int:
             print_json({"state": "stopped", "reason": str(error)})
         else:
             print(f"not running: {error}")
-        return EXIT_FAILED
+        return exits.FAILED
     if as_json:
         print_json(status)
     else:
         _show(status)
-    return EXIT_FAILED if _trouble(status) else 0
+    return exits.FAILED if _trouble(status) else exits.OK
 
 
 def _trouble(status: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from daemon.cli.app import EXIT_FAILED
+from daemon.cli import exits
 from daemon.cli.common import duration, loaded, readable
 from daemon.errors import TranscribedError
 from daemon.oneshot import Done, open_oneshot, options_for, recordings_in
@@ -70,7 +70,7 @@ def run(
             bars.remove(done.path)
             n_failed += bool(done.error)
             _report(done, bars.progress.console, stdout=stdout)
-    return EXIT_FAILED if n_failed else 0
+    return exits.FAILED if n_failed else exits.OK
 
 
 def _report(done: Done, console: Console, *, stdout: bool) -> None:

@@ -137,6 +137,19 @@ def test_touching_a_recording_makes_no_second_transcript(make_daemon: MakeDaemon
     assert (daemon.inbox / "memo.txt").stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_a_recording_deleted_in_the_middle_of_its_job_leaves_nothing(make_daemon: MakeDaemon) -> None:
+    """The job ends as vanished, no transcript appears, and the same file dropped again is done."""
+    daemon = make_daemon().start()
+    recording = copy_sample("lecture.ogg", daemon.inbox)
+    daemon.wait_stage("engine")
+    recording.unlink()
+    (job,) = daemon.wait_ended(1)
+    assert job["state"] == "vanished"
+    assert os.listdir(daemon.inbox) == [".transcribed-inbox"]
+    copy_sample("memo.wav", recording)
+    assert daemon.wait_ended(2)[1]["state"] == "done"
+
+
 def test_options_of_an_inbox_reach_its_jobs(make_daemon: MakeDaemon, tmp_path: Path) -> None:
     """Each inbox has its own options, and the job remembers those that were used."""
     daemon = make_daemon()

@@ -48,11 +48,16 @@ class Office:
         self.store = JobStore.open(root / "history.db", "daemon-1")
         self.work: Work = finish
         self.looked_again: list[bytes] = []
+        self.watched: set[bytes] = set()
         self.woken = threading.Semaphore(0)
         self._kept = KeptDocuments(root / "kept")
         self._root = root
         self.dispatcher = Dispatcher(
-            self._shop, n_in_hand=N_IN_HAND, look_again=self.looked_again.append, wake=self.woken.release
+            self._shop,
+            n_in_hand=N_IN_HAND,
+            look_again=self.looked_again.append,
+            watches=self.watched.__contains__,
+            wake=self.woken.release,
         )
 
     def _shop(self, patiently: Patiently) -> Workshop:
@@ -233,6 +238,15 @@ def test_a_bug_is_logged_and_the_worker_lives(office: Office, caplog: pytest.Log
     office.dispatcher.step(0)
     office.wait()
     assert office.job(job_id).state is JobState.DONE
+
+
+def test_a_recording_gone_from_an_inbox_waits_for_the_scan(office: Office) -> None:
+    """Only the inbox can tell a deleted file from a lost share, so the job is not given up here."""
+    office.watched.add(b"/inbox/0.wav")
+    office.fail_with(SourceVanished("the recording is gone"))
+    job = office.run()
+    assert (job.state, job.attempt) == (JobState.WAITING, 0)
+    assert office.looked_again == [b"/inbox/0.wav"]
 
 
 @pytest.mark.parametrize(
