@@ -60,12 +60,16 @@ class ActorThread:
 
     def start(self) -> None:
         """Begin."""
-        self._pulse.beat(self._name, self._clock())
+        self.beat()
         self._thread.start()
 
     def wake(self) -> None:
         """Let the next step begin at once."""
         self._wake.set()
+
+    def beat(self) -> None:
+        """A step that takes long gets on (called by the actor, from inside it)."""
+        self._pulse.beat(self._name, self._clock())
 
     def ask_to_stop(self) -> None:
         """Let the step in progress be the last; returns at once."""
@@ -88,6 +92,6 @@ class ActorThread:
             except Exception:  # a bug in one step must not end the loop: logged, and tried again
                 log.exception("%s failed in a step", self._name, extra={"event": "bug", "loop": self._name})
                 rest_s = 1.0
-            self._pulse.beat(self._name, self._clock())
+            self.beat()
             self._wake.wait(min(rest_s, LONGEST_REST_S))
         self._pulse.forget(self._name)

@@ -39,8 +39,11 @@ IDLE_S: Final = 5.0
 RETRY_S: Final = (30.0, 120.0, 480.0)
 """The wait after the first, second, third attempt that failed for a reason that may pass."""
 
-BLOCKED_S: Final = 60.0
-"""The wait for something outside of the job: a folder to be writable, a share to come back, the engine to start."""
+BLOCKED_S: Final = (60.0, 60.0, 120.0, 300.0, 600.0)
+"""The wait for something outside of the job: a folder to be writable, a share to come back, the engine to start.
+
+After the first, second, ... claim of the job; the last is repeated. Longer each time, because each try is three events.
+"""
 
 CANCEL_S: Final = 15.0
 """How long a job may take to end once it is told to: the engine looks up after every window."""
@@ -81,9 +84,11 @@ class Dispatcher:
         self._out_of_patience = threading.Event()
 
     def step(self, now: float) -> float:
-        """Claim what is due, as far as there is room."""
+        """Claim what is due, as far as there is room, but no more than fits: the end of a job wakes the next step."""
         del now
-        while not self._draining and len(self._activities) < self._n_in_hand:
+        for _ in range(self._n_in_hand):
+            if self._draining or len(self._activities) >= self._n_in_hand:
+                break
             try:
                 job = self._store.claim(utc_now())
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
@@ -173,7 +178,7 @@ class Dispatcher:
         job, at, reason = activity.job, utc_now(), str(error)
         store = self._store
         match error:
-            case JobCancelled() | TransientError() if activity.unwanted:
+            case JobCancelled() | TransientError() | SourceChanged() | ConfigError() if activity.unwanted:
                 store.cancelled(job, "a person cancelled it", at)
             case JobCancelled():
                 store.requeue(job, "the service was stopped", at, refund=True)
@@ -185,11 +190,11 @@ class Dispatcher:
                 store.vanish_running(job, reason, at)
             # One that is gone from an inbox waits too: the next scan tells a deleted file from a lost share.
             case SourceChanged() | OutputBlocked() | SourceBlocked() | SpoolBlocked() | ConfigError():
-                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
+                store.hold(job, reason, at, delay_s=_blocked_s(job), refund=True)
             case _ if self._draining:  # the processes under it are going: not its fault
                 store.requeue(job, "the service was stopped", at, refund=True)
             case EngineUnavailable():
-                store.hold(job, reason, at, delay_s=BLOCKED_S, refund=True)
+                store.hold(job, reason, at, delay_s=_blocked_s(job), refund=True)
             case TransientError():
                 self._try_again(job, reason)
             case _:
@@ -213,6 +218,10 @@ class Dispatcher:
                 log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
                 if self._out_of_patience.wait(delay_s):
                     raise
+
+
+def _blocked_s(job: Job) -> float:
+    return BLOCKED_S[min(job.lease, len(BLOCKED_S)) - 1]
 
 
 def _log_outcome(activity: Activity, result: Result) -> None:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from daemon.config import Config, OptionsConfig
+from daemon.config import Config, OptionsConfig, rule_of
 from daemon.decode.pool import DecodePool
 from daemon.engine.client import Checkpoint, Engine, Request
 from daemon.errors import ConfigError, EngineDied, SourceBlocked, TranscribedError
@@ -162,4 +162,4 @@ def options_for(config: Config, overrides: Mapping[str, object]) -> JobOptions:
         return OptionsConfig.model_validate({**config.options.model_dump(), **overrides}).job_options()
     except ValidationError as error:
         detail = error.errors()[0]
-        raise ConfigError(f"{detail['loc'][0]} = {detail['input']!r}: {detail['msg']}") from None
+        raise ConfigError(f"{detail['loc'][0]} = {detail['input']!r}: {rule_of(detail)}") from None

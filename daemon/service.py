@@ -77,6 +77,7 @@ class Service:
         self._store = store = self._open_store(owner)
         self._undo.append(("history", store.close))
         store.note("daemon_started", {"pid": owner.pid, "version": VERSION}, self._started_at)
+        self._undo.append(("last event", lambda: store.note("daemon_stopped", {"pid": owner.pid}, utc_now())))
         self._owner = owner
         for inbox_config in config.inbox:
             self._open_inbox(inbox_config)
@@ -140,7 +141,7 @@ class Service:
     def _launch_inbox(self, inbox: Inbox) -> None:
         name = f"inbox {inbox.config.path}"
         thread = self._launch(name, inbox)
-        inbox.start_watching(thread.wake)
+        inbox.start_watching(thread.wake, thread.beat)
 
     def _launch(self, name: str, actor: Actor) -> ActorThread:
         thread = self._threads[name] = ActorThread(name, actor, self._pulse)
@@ -226,7 +227,7 @@ class Service:
         wanted = {os.fsencode(config.path): config for config in new.inbox}
         were_open = set(self._inboxes)
         for path, inbox in list(self._inboxes.items()):
-            if wanted.get(path) != inbox.config:
+            if wanted.get(path) != inbox.config or old.max_attempts != new.max_attempts:
                 self._close_inbox(inbox)
         for path, config in wanted.items():
             if path not in self._inboxes:

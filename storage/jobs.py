@@ -105,17 +105,12 @@ class JobStore(JobQueries):
 
     # A job in hand.
 
-    def claim(self, at: datetime, *, excluding: Collection[int] = ()) -> Job | None:
-        """The oldest job that is due at *at*, now running, its attempt counted; None when none is.
-
-        Jobs with an id in *excluding* are passed over.
-        """
+    def claim(self, at: datetime) -> Job | None:
+        """The oldest job that is due at *at*, now running, its attempt counted; None when none is."""
         due = or_(
             JobRow.not_before_at.is_(None), JobRow.not_before_at <= at, JobRow.not_before_at > at + _FARTHEST_WAIT
         )
         oldest = select(JobRow.id).where(CLAIMABLE, due).order_by(JobRow.id).limit(1).correlate(None)
-        if excluding:
-            oldest = oldest.where(JobRow.id.not_in(excluding))
         values: dict[str, object] = {
             "state": JobState.RUNNING,
             "reason": "",

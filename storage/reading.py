@@ -42,18 +42,15 @@ class JobQueries:
 
     def jobs(self, states: Collection[JobState] | None = None, limit: int = 50, path: bytes | None = None) -> list[Job]:
         """The newest *limit* jobs, newest first, of *states* and of *path* where given."""
-        newest = select(JobRow.id).order_by(JobRow.id.desc()).limit(limit)
+        newest = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
         if path is not None:
             newest = newest.join(JobRow.file).where(FileRow.path == path)
+        # State by state: together, the planner would sort all that match (125 ms at 100 000).
+        queries = [newest] if states is None else [newest.where(JobRow.state == state) for state in set(states)]
         with self._read() as session:
-            if states is None:
-                job_ids = session.scalars(newest).all()
-            else:  # state by state: together, the planner would sort all that match (125 ms at 100 000)
-                job_ids = [
-                    job_id for state in states for job_id in session.scalars(newest.where(JobRow.state == state))
-                ]
-            query = select(JobRow).where(JobRow.id.in_(sorted(job_ids)[-limit:])).order_by(JobRow.id.desc())
-            return [job_of(row) for row in session.scalars(query)]
+            rows = [row for query in queries for row in session.scalars(query)]
+            rows.sort(key=lambda row: row.id, reverse=True)
+            return [job_of(row) for row in rows[:limit]]
 
     def newest(self, path: bytes) -> Job | None:
         """The job of *path* that was made last."""
@@ -135,17 +132,6 @@ class JobQueries:
             for path, sha256 in session.execute(query):
                 found[path].add(sha256)
         return {path: frozenset(hashes) for path, hashes in found.items()}
-
-    def output_hash(self, path: bytes) -> str | None:
-        """The SHA-256 of what a finished or unfinished publication last put at *path*; None where none ever did."""
-        query = (
-            select(OutputRow.sha256)
-            .where(OutputRow.path == path, OutputRow.current == 1)
-            .order_by(OutputRow.id.desc())
-            .limit(1)
-        )
-        with self._read() as session:
-            return session.scalars(query).one_or_none()
 
 
 class JobReader(JobQueries):

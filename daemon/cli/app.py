@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from daemon.cli import exits
+from daemon.control import Refused
 from daemon.errors import ConfigError, TranscribedError
+from daemon.log import escape
 from daemon.options import FORMATS, Task
+from storage.errors import StorageError
 from storage.records import JobState
 
 app = typer.Typer(
@@ -169,8 +172,8 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        print(f"transcribed: {error}", file=sys.stderr)
+        print(f"transcribed: {escape(str(error))}", file=sys.stderr)
         raise SystemExit(exits.CONFIG) from None
-    except TranscribedError as error:
-        print(f"transcribed: {error}", file=sys.stderr)
+    except (TranscribedError, StorageError, Refused) as error:
+        print(f"transcribed: {escape(str(error))}", file=sys.stderr)
         raise SystemExit(exits.FAILED) from None

@@ -12,7 +12,7 @@ from daemon.cli import exits
 from daemon.cli.common import database, loaded
 from daemon.clock import iso, utc_now
 from daemon.config import Config
-from daemon.control import NoDaemon, Refused, ask
+from daemon.control import NoDaemon, ask
 from daemon.errors import TranscribedError
 from daemon.locks import STATE_LOCK, Lock, Owner
 from storage.jobs import JobStore
@@ -36,8 +36,6 @@ def _change(file: Path | None, change: Change, job_ids: Sequence[int]) -> list[i
         changed: list[int] = ask(config.state_dir, change, jobs=list(job_ids))
     except NoDaemon:
         return _change_directly(config, change, job_ids)
-    except Refused as error:
-        raise TranscribedError(str(error)) from error
     return changed
 
 

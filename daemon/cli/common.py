@@ -12,7 +12,6 @@ from daemon.config import Config, Loaded, load
 from daemon.errors import TranscribedError
 from daemon.log import escape
 from daemon.service import DATABASE_NAME
-from storage.errors import StorageError
 from storage.reading import JobReader
 
 
@@ -27,14 +26,11 @@ def database(config: Config) -> Path:
 
 
 def reader(config: Config) -> AbstractContextManager[JobReader]:
-    """The history, read-only. Raises TranscribedError where there is none."""
+    """The history, read-only. Raises TranscribedError where there is none, StorageError where it cannot be read."""
     path = database(config)
     if not path.exists():
         raise TranscribedError(f"{path}: no job history yet; it is made by `transcribed run`")
-    try:
-        return closing(JobReader.open(path))
-    except StorageError as error:
-        raise TranscribedError(str(error)) from error
+    return closing(JobReader.open(path))
 
 
 def print_json(content: Any) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from daemon.cli import exits
 from daemon.cli.common import duration, loaded, readable
 from daemon.errors import TranscribedError
+from daemon.log import escape
 from daemon.oneshot import Done, open_oneshot, options_for, recordings_in
 
 
@@ -75,7 +76,7 @@ def run(
 
 def _report(done: Done, console: Console, *, stdout: bool) -> None:
     if done.document is None:
-        print(f"transcribed: {readable(done.path)}: {done.error}", file=sys.stderr)
+        print(f"transcribed: {readable(done.path)}: {escape(done.error)}", file=sys.stderr)
         return
     if stdout:
         for segment in done.document.transcript.segments:

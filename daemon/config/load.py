@@ -23,7 +23,7 @@ SYSTEM_FILE: Final = Path("/etc/transcribed/transcribed.toml")
 PREFIX: Final = "TRANSCRIBED_"
 
 _SECTIONS: Final = ("options", "engine", "decode")
-_NOT_KEYS: Final = frozenset({"CONFIG", "INBOX", "FAILPOINT"})  # variables with a meaning of their own
+_NOT_KEYS: Final = frozenset({"CONFIG", "INBOX"})  # variables with a meaning of their own
 
 _Table = dict[str, Any]  # TOML
 
@@ -220,14 +220,19 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     return "; ".join(_explain_one(detail, origins) for detail in own[:5]) + more
 
 
+def rule_of(detail: ErrorDetails) -> str:
+    """The rule that a value broke, in words that can follow its name."""
+    rule = detail["msg"].removeprefix("Value error, ")
+    return rule[:1].lower() + rule[1:]
+
+
 def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     location = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     origin = next((f" ({origins[name]})" for name in (key, key.rpartition("[")[0]) if name in origins), "")
     if detail["type"] == "extra_forbidden":
         return f"{key} = {detail['input']!r}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
-    rule = detail["msg"].removeprefix("Value error, ")
-    rule = rule[:1].lower() + rule[1:]
+    rule = rule_of(detail)
     if not location:  # a rule about several keys: the message names them
         return rule
     if detail["type"] == "missing":

@@ -108,7 +108,8 @@ class _Readers:
         readings: list[tuple[Reading, sniff.Reader]] = []
         reasons: list[str] = []
         empty: EmptyRecording | None = None
-        for reader in (*order, "pydub"):
+        last_resort: tuple[sniff.Reader, ...] = ("pydub",) if PydubTrack.knows(self._job.extension) else ()
+        for reader in (*order, *last_resort):
             if reader == "pydub" and (readings or empty):
                 break
             try:

@@ -17,6 +17,13 @@ ReadAt = Callable[[int, int], bytes]
 
 _MAX_CHUNKS: Final = 1000
 _UNKNOWN_32: Final = 0xFFFFFFFF
+
+_PLACEHOLDERS_32: Final = (range(1), range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+"""Sizes that a WAV writer puts down before it knows better: nothing, or the most that fits (2 GiB: SoX, arecord).
+
+They stay where it wrote to a pipe or was cut off, and say nothing of the duration.
+"""
+
 _PCM: Final = 1
 _FLOAT: Final = 3
 _EXTENSIBLE: Final = 0xFFFE
@@ -79,7 +86,7 @@ def _wav(read_at: ReadAt) -> Declared:
         elif name == b"data":
             if size == _UNKNOWN_32 and long_size is not None:
                 size = long_size
-            if size in (0, _UNKNOWN_32):  # a stream: the writer did not know, or never came back to say
+            if any(size in sizes for sizes in _PLACEHOLDERS_32):
                 return Declared(None, rate, channels)
             if tag in (_PCM, _FLOAT):
                 return Declared(_seconds(size / block_align, rate), rate, channels)

@@ -62,6 +62,11 @@ class PydubTrack:
     declared_s: float | None = None
     n_damaged = 0
 
+    @staticmethod
+    def knows(extension: str) -> bool:
+        """Whether there is anything to try for a name with this extension."""
+        return extension in _KNOWN
+
     def __init__(self, fd: int, extension: str, limits: DecodeLimits) -> None:
         if shutil.which("ffmpeg") is None:
             raise UnreadableRecording("pydub: there is no ffmpeg on this machine")

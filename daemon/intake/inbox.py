@@ -67,6 +67,7 @@ class Inbox:
         self._watcher: Watcher | None = None
         self._watch_began = 0.0
         self._wake: Callable[[], None] | None = None
+        self._alive: Callable[[], None] = lambda: None
         self._look_now = True
         self._scanned_at = float("-inf")
         self._scan_took_s = 0.0
@@ -98,8 +99,12 @@ class Inbox:
                 log.warning("cannot remove %s: %s", os.fsdecode(path), error, extra={"event": "sweep_failed"})
         return len(leftovers)
 
-    def start_watching(self, wake: Callable[[], None]) -> None:
-        """Let events wake us where they are to be had; *wake* lets the next step begin at once, which begins that."""
+    def start_watching(self, wake: Callable[[], None], alive: Callable[[], None] = lambda: None) -> None:
+        """Let events wake us where they are to be had; *wake* lets the next step begin at once, which begins that.
+
+        *alive* is called all through a step: a slow share may make it last for minutes.
+        """
+        self._alive = alive
         self._wake = wake
         wake()
 
@@ -208,7 +213,7 @@ class Inbox:
         try:
             if self._root.check():
                 self._choose_anew()
-            found = scan(self.path, recursive=self.config.recursive)
+            found = scan(self.path, recursive=self.config.recursive, alive=self._alive)
         except (OSError, AlreadyRunning) as error:
             self._go_offline((error.strerror if isinstance(error, OSError) else None) or str(error), now)
             return
@@ -265,6 +270,7 @@ class Inbox:
 
     def _look_again(self, now: float) -> None:
         for path in self._settling.active(now):
+            self._alive()
             try:
                 status = os.lstat(path)
             except OSError:
@@ -290,6 +296,7 @@ class Inbox:
 
     def _job_for(self, path: bytes, now: float) -> NewJob | None:
         """The job that *path* needs; None for one that is put off or that we are done with."""
+        self._alive()
         watched = self._settling.watched(path)
         assert watched is not None
         examined = examine(path, watched.fingerprint, leases=self.watching.leases)
@@ -329,8 +336,9 @@ class Inbox:
             return False
         if job.state is JobState.DONE:  # else it was moved here without its transcripts
             return all(os.path.lexists(output.path) for output in job.outputs)
-        # Whoever takes a failed file away and drops it again wants it tried again.
-        return job.state in LIVE_STATES or job.path in self._known
+        # Whoever takes a failed file away and drops it again wants it tried again. One that lay here all the time and
+        # waited was ended by a person.
+        return job.state in LIVE_STATES or job.path in self._known or job.path in self._told
 
     # Unfinished files.
 

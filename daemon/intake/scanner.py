@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.intake.rules import OWN_TEMPORARY, judge_file, judge_folder
@@ -23,17 +24,18 @@ class Scan:
     unreadable: dict[bytes, str] = field(default_factory=dict[bytes, str])
 
 
-def scan(root: bytes, *, recursive: bool) -> Scan:
+def scan(root: bytes, *, recursive: bool, alive: Callable[[], None] = lambda: None) -> Scan:
     """Find every recording below *root*. Links are not followed; a folder that cannot be read is noted, not raised.
 
-    Raises OSError only where *root* itself cannot be read. 100,000 files on a local disk take about 0.3 s.
+    *alive* is called for each entry: on a slow share a walk may take minutes. Raises OSError only where *root* itself
+    cannot be read. 100,000 files on a local disk take about 0.3 s.
     """
     found = Scan()
     folders = [root]
     while folders:
         folder = folders.pop()
         try:
-            folders += _scan_folder(folder, found, recursive=recursive)
+            folders += _scan_folder(folder, found, recursive=recursive, alive=alive)
         except OSError as error:
             if folder == root:
                 raise
@@ -41,10 +43,11 @@ def scan(root: bytes, *, recursive: bool) -> Scan:
     return found
 
 
-def _scan_folder(folder: bytes, found: Scan, *, recursive: bool) -> list[bytes]:
+def _scan_folder(folder: bytes, found: Scan, *, recursive: bool, alive: Callable[[], None]) -> list[bytes]:
     subfolders: list[bytes] = []
     with os.scandir(folder) as entries:
         for entry in entries:
+            alive()
             name = os.fsdecode(entry.name)
             try:
                 if entry.is_dir(follow_symlinks=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import socket
 import sqlite3
 import threading
 from pathlib import Path
+
+import pytest
 
 from tests.harness import MakeDaemon, copy_sample
 
@@ -96,6 +99,9 @@ def test_sigterm_lets_jobs_in_hand_end(make_daemon: MakeDaemon) -> None:
     assert job["state"] == "done"
     assert recording.with_suffix(".txt").exists()
     assert daemon.leftovers() == []
+    with contextlib.closing(sqlite3.connect(daemon.state_dir / "transcribed.db")) as history:
+        own = history.execute("SELECT kind FROM v_events WHERE job_id IS NULL ORDER BY event_id").fetchall()
+    assert own == [("daemon_started",), ("daemon_stopped",)]
 
 
 def test_after_the_grace_a_job_goes_back_with_its_attempt_refunded(make_daemon: MakeDaemon) -> None:
@@ -117,12 +123,12 @@ def test_after_the_grace_a_job_goes_back_with_its_attempt_refunded(make_daemon: 
 
 
 def test_sighup_reads_the_configuration_again(make_daemon: MakeDaemon, tmp_path: Path) -> None:
-    """New options count for new files; a mistake leaves the old configuration in force; the engine stays."""
+    """New settings count for new files; a mistake leaves the old configuration in force; the engine stays."""
     daemon = make_daemon()
     config = tmp_path / "transcribed.toml"
 
-    def configure(options: str) -> None:
-        config.write_text(f'[options]\n{options}\n[[inbox]]\npath = "{daemon.inbox}"\n')
+    def configure(options: str, settings: str = "") -> None:
+        config.write_text(f'{settings}\n[options]\n{options}\n[[inbox]]\npath = "{daemon.inbox}"\n')
 
     configure('formats = ["txt"]')
     del daemon.environment["TRANSCRIBED_INBOX"]
@@ -138,6 +144,14 @@ def test_sighup_reads_the_configuration_again(make_daemon: MakeDaemon, tmp_path:
     recording = copy_sample("memo.wav", daemon.inbox)
     (job,) = daemon.wait_ended(1)
     assert job["outputs"] == [str(recording.with_suffix(".tsv"))]
+    configure('formats = ["tsv"]', "max_attempts = 7")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: daemon.log.read_text().count('"event": "reloaded"') == 2, "the second reload")
+    copy_sample("memo.wav", daemon.inbox / "again.wav")
+    daemon.wait_ended(2)
+    with contextlib.closing(sqlite3.connect(daemon.state_dir / "transcribed.db")) as history:
+        limits = history.execute("SELECT max_attempts FROM v_jobs ORDER BY job_id").fetchall()
+    assert limits == [(3,), (7,)]
     assert daemon.children("daemon.engine.server") == [engine]
 
 
@@ -204,6 +218,19 @@ def test_without_a_daemon_retry_works_under_its_lock(make_daemon: MakeDaemon) ->
     daemon.run("retry", str(job["id"]))
     assert daemon.jobs()[0]["state"] == "queued"
     assert daemon.run("retry", "42", check=False).returncode == 1
+
+
+@pytest.mark.parametrize("command", [("jobs",), ("explain", "a.wav"), ("retry", "1")])
+def test_a_damaged_history_is_one_line(make_daemon: MakeDaemon, command: tuple[str, ...]) -> None:
+    """Every command says what is wrong and what to do, without a traceback; nothing in a name reaches the terminal."""
+    daemon = make_daemon("esc\x1b[2J")
+    daemon.state_dir.mkdir()
+    (daemon.state_dir / "transcribed.db").write_text("this is no database, however long it may be")
+    done = daemon.run(*command, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
+    assert "put a backup in its place" in done.stderr
 
 
 def test_one_shot_writes_beside_the_recording_and_overwrites_nothing(make_daemon: MakeDaemon, tmp_path: Path) -> None:

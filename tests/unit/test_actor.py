@@ -179,6 +179,27 @@ def test_a_loop_is_stale_when_no_step_ended_for_long() -> None:
     assert LONGEST_REST_S < STALE_S / 2
 
 
+def test_a_long_step_that_beats_is_not_stale() -> None:
+    """What gets on, however slowly, is no hang."""
+    now, pulse, beaten, done = [0.0], Pulse(), threading.Event(), threading.Event()
+
+    def crawl(n: int) -> None:
+        del n
+        now[0] = STALE_S * 2
+        thread.beat()
+        beaten.set()
+        assert done.wait(DEADLINE_S)
+
+    thread = ActorThread("loop", Steps(do=crawl), pulse, clock=lambda: now[0])
+    thread.start()
+    assert beaten.wait(DEADLINE_S)
+    assert pulse.stale(STALE_S * 2) == []
+    assert pulse.stale(STALE_S * 4) == ["loop"]
+    thread.ask_to_stop()
+    done.set()
+    assert thread.join(DEADLINE_S)
+
+
 def test_a_loop_that_hangs_in_its_first_step_is_stale() -> None:
     """Its clock starts with the thread, not with the end of a step."""
     pulse = Pulse()

@@ -182,7 +182,22 @@ def test_what_lies_outside_of_the_job_is_waited_for(office: Office, error: Excep
     office.fail_with(error)
     job = office.run()
     assert (job.state, job.reason, job.attempt) == (JobState.WAITING, "blocked", 0)
-    assert BLOCKED_S - 20 < delay_s(job) <= BLOCKED_S
+    assert BLOCKED_S[0] - 20 < delay_s(job) <= BLOCKED_S[0]
+
+
+def test_what_stays_blocked_is_tried_less_often(office: Office) -> None:
+    """Each try is written down: a folder full of recordings that stays read-only must not fill the disk with it."""
+    office.fail_with(OutputBlocked("read-only"))
+    job = office.run()
+    waits_s = [delay_s(job)]
+    for _ in range(len(BLOCKED_S)):
+        office.store.retry([job.id], datetime.now(UTC))
+        office.dispatcher.step(0)
+        office.wait()
+        waits_s.append(delay_s(office.job(job.id)))
+    assert waits_s == pytest.approx([*BLOCKED_S, BLOCKED_S[-1]], abs=20)
+    assert list(BLOCKED_S) == sorted(BLOCKED_S)
+    assert office.job(job.id).attempt == 0
 
 
 @pytest.mark.parametrize("error", [DecodeFailed("died"), EngineDied("died", alone=False)])
@@ -293,6 +308,25 @@ def test_never_more_than_so_many_in_hand(office: Office) -> None:
     office.wait(N_IN_HAND - 1)
 
 
+def test_a_step_ends_however_soon_the_jobs_do(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue of thousands that end at once, of a share that is gone, say: the loop still shows that it is alive."""
+    claim = office.store.claim
+    n_claimed = 0
+
+    def claim_when_the_last_has_ended(at: datetime) -> Job | None:
+        nonlocal n_claimed
+        if n_claimed:
+            office.wait()
+        n_claimed += 1
+        return claim(at)
+
+    monkeypatch.setattr(office.store, "claim", claim_when_the_last_has_ended)
+    office.enqueue(N_IN_HAND + 4)
+    office.dispatcher.step(0)
+    assert n_claimed == N_IN_HAND
+    office.wait()  # it wakes the loop, for the next step
+
+
 def test_a_person_cancels_a_job_in_hand(office: Office) -> None:
     """The job is told to end, and is cancelled for good; a job that is not in hand is not ours to cancel."""
     office.work = until_cancelled
@@ -305,12 +339,17 @@ def test_a_person_cancels_a_job_in_hand(office: Office) -> None:
     assert not office.dispatcher.cancel(job_id)
 
 
-def test_a_cancelled_job_that_dies_first_is_cancelled(office: Office) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [DecodeFailed("died"), OutputBlocked("full"), SourceChanged("new"), SourceVanished("gone"), ConfigError("x")],
+)
+def test_a_cancelled_job_that_dies_first_is_cancelled(office: Office, error: Exception) -> None:
     """Whatever passing trouble it meets on the way out: the person does not want it again."""
+    office.watched.add(b"/inbox/0.wav")
 
     def die(activity: Activity, shop: Workshop) -> Result:
         assert activity.cancelled.wait(20)
-        raise DecodeFailed("died")
+        raise error
 
     office.work = die
     (job_id,) = office.enqueue()

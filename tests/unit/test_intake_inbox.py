@@ -372,6 +372,20 @@ def test_a_file_that_somebody_has_open_for_writing_waits(driven: Driven) -> None
     assert driven.only().state is JobState.QUEUED
 
 
+def test_a_person_may_cancel_what_waits(driven: Driven) -> None:
+    """The same bytes do not come back once the writer is gone; other bytes do."""
+    path = driven.write("a.wav")
+    with path.open("ab"):
+        driven.pass_time(SETTLE_S + TELL_AFTER_S + SCAN_S)
+        assert driven.store.cancel([driven.only().id], utc_now())
+        driven.pass_time()
+    driven.pass_time()
+    assert driven.states() == ["cancelled"]
+    driven.write("a.wav", b"y" * 200)
+    driven.pass_time()
+    assert driven.states() == ["cancelled", "queued"]
+
+
 def test_a_writer_in_another_process_counts_the_same(driven: Driven) -> None:
     """A copy by another program that pauses for long; when it is killed, the file is taken as it is."""
     path = driven.write("a.wav")
@@ -769,7 +783,7 @@ def test_a_file_that_the_disk_cannot_read_about_is_not_gone(driven: Driven, monk
     path = os.fsencode(driven.write("a.wav"))
     driven.pass_time()
 
-    def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
         found = scanner.scan(root, recursive=recursive)
         del found.recordings[path]
         found.unreadable[path] = "Input/output error"
@@ -1134,7 +1148,7 @@ def test_an_idle_inbox_rests(driven: Driven, monkeypatch: pytest.MonkeyPatch) ->
     scans: list[bytes] = []
     real = scanner.scan
 
-    def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
         scans.append(root)
         return real(root, recursive=recursive)
 
@@ -1170,7 +1184,7 @@ def test_a_storm_of_events_is_one_wake_up_and_no_storm_of_scans(
     n_scans = 0
     real = scanner.scan
 
-    def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
         nonlocal n_scans
         n_scans += 1
         return real(root, recursive=recursive)
@@ -1189,7 +1203,7 @@ def test_a_slow_share_is_not_searched_all_the_time(driven: Driven, monkeypatch: 
     monkeypatch.setattr(inbox_module, "monotonic_s", lambda: clock[0])
     n_scans = 0
 
-    def scan(root: bytes, *, recursive: bool) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
         nonlocal n_scans
         n_scans += 1
         clock[0] += 6.0
@@ -1198,6 +1212,24 @@ def test_a_slow_share_is_not_searched_all_the_time(driven: Driven, monkeypatch: 
     monkeypatch.setattr(inbox_module, "scan", scan)
     driven.pass_time(600)
     assert 9 <= n_scans <= 11
+
+
+def test_a_long_step_shows_that_it_gets_on(driven: Driven) -> None:
+    """On a slow share the walk, the second looks and the openings take a while each: none of it is a hang."""
+    n_signs = 0
+
+    def alive() -> None:
+        nonlocal n_signs
+        n_signs += 1
+
+    driven.inbox.start_watching(lambda: None, alive)
+    for number in range(10):
+        driven.write(f"{number}.wav")
+    for seconds in (0.0, 1.0, SETTLE_S):  # a scan; a second look; that and the openings
+        n_before = n_signs
+        driven.step(seconds)
+        assert n_signs >= n_before + 10
+    assert driven.states() == ["queued"] * 10
 
 
 def test_an_event_lets_a_file_be_seen_before_the_next_scan(make: Callable[..., Driven]) -> None:

@@ -101,3 +101,10 @@ def test_lock_knows_every_dependency() -> None:
         re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     )
     assert wanted <= locked
+
+
+def test_the_unit_says_where_commands_find_its_state() -> None:
+    """Only the service is told its StateDirectory=: a command typed in a shell reads the path in the configuration."""
+    unit = (ROOT / "systemd" / "transcribed.service").read_text(encoding="utf-8")
+    (name,) = re.findall(r"^StateDirectory=(\S+)$", unit, re.MULTILINE)
+    assert f'state_dir = "/var/lib/{name}"' in unit
