@@ -18,6 +18,11 @@ class Notifier:
         for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and for_us else None
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """Start-up is complete."""
         self._send("READY=1")

@@ -35,6 +35,9 @@ DATABASE_NAME: Final = "transcribed.db"
 TICK_S: Final = 2.0
 """How often systemd is told that all loops are alive, at the least."""
 
+STATUS_S: Final = 10.0
+"""How often the status line is renewed: it counts the jobs, which takes a while in a long history."""
+
 
 class Service:
     """A whole daemon. `run` returns when it was told to stop."""
@@ -57,9 +60,10 @@ class Service:
         try:
             self._start()
             self._ready = True
-            self._notifier.ready()
-            log.info("Ready: drop recordings in %s", self._folders(), extra={"event": "ready", "version": VERSION})
-            self._watch(signals)
+            if not signals.stop:
+                self._notifier.ready()
+                log.info("Ready: drop recordings in %s", self._folders(), extra={"event": "ready", "version": VERSION})
+                self._watch(signals)
         finally:
             self._stop()
 
@@ -107,6 +111,7 @@ class Service:
             interval_s=config.metrics_interval_s,
             processes=self._processes,
             queue=lambda: {state.value: count for state, count in store.counts().items()},
+            folders=[config.state_dir],
         )
         self._undo.append(("monitor", self._monitor.close))
         self._launch("monitor", self._monitor)
@@ -180,7 +185,8 @@ class Service:
 
     def _watch(self, signals: Signals) -> None:
         tick_s = min(TICK_S, (self._notifier.watchdog_s or TICK_S * 2) / 2)
-        told, stuck = "", list[str]()
+        stuck: list[str] = []
+        status_due = monotonic_s()
         while True:
             signals.wait(tick_s)
             if signals.stop:
@@ -192,9 +198,9 @@ class Service:
                 self._notifier.watchdog()
             elif stuck != before:
                 log.error("Stuck: %s", ", ".join(stuck), extra={"event": "stuck", "loops": stuck})
-            if (status := self._status_line()) != told:
-                self._notifier.status(status)
-                told = status
+            if self._notifier.heard and monotonic_s() >= status_due:
+                self._notifier.status(self._status_line())
+                status_due = monotonic_s() + STATUS_S
 
     def _status_line(self) -> str:
         try:

@@ -33,9 +33,6 @@ class Settling:
         self.settle_s = settle_s
         self._files: dict[bytes, Watched] = {}
 
-    def __len__(self) -> int:
-        return len(self._files)
-
     def observe(self, path: bytes, fingerprint: Fingerprint, now: float) -> None:
         """Take note of *path*; its wait starts anew if anything about it changed."""
         watched = self._files.get(path)
