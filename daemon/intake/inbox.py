@@ -13,12 +13,11 @@ from daemon.clock import monotonic_s, utc_now
 from daemon.config import InboxConfig
 from daemon.errors import AlreadyRunning
 from daemon.intake.examine import Examined, Finding, examine
-from daemon.intake.mounts import filesystem_of
 from daemon.intake.root import Root
 from daemon.intake.scanner import Scan, scan
 from daemon.intake.settle import Settling
-from daemon.intake.watcher import Watcher
-from daemon.intake.watching import POLL_SCAN_S, Watching, choose_watching
+from daemon.intake.watch import Watch
+from daemon.intake.watching import Watching
 from daemon.locks import Owner
 from storage.errors import StorageBusy, StorageFull, StorageUnavailable
 from storage.jobs import JobStore
@@ -28,9 +27,6 @@ log = logging.getLogger(__name__)
 
 RESTAT_S: Final = 1.0
 """How often files that are not finished are looked at between two scans."""
-
-PROBE_S: Final = 5.0
-"""How long events may take to prove themselves before the folder is polled."""
 
 TELL_AFTER_S: Final = 10.0
 """A file that could be finished for so long and is not gets a job in state waiting, so that people see why."""
@@ -54,7 +50,7 @@ class Inbox:
     def __init__(self, config: InboxConfig, store: JobStore, *, max_attempts: int, on_new: Callable[[], None]) -> None:
         self.config = config
         self.path: Final = os.fsencode(config.path)
-        self.watching = choose_watching(config, filesystem_of(config.path))
+        self._watch = Watch(config, self.scan_now)
         self._store = store
         self._max_attempts = max_attempts
         self._on_new = on_new
@@ -64,8 +60,6 @@ class Inbox:
         self._forgotten: deque[bytes] = deque()
         self._told: dict[bytes, str] = {}
         self._root: Root | None = None
-        self._watcher: Watcher | None = None
-        self._watch_began = 0.0
         self._wake: Callable[[], None] | None = None
         self._alive: Callable[[], None] = lambda: None
         self._look_now = True
@@ -73,6 +67,11 @@ class Inbox:
         self._scan_took_s = 0.0
         self.offline = ""
         """Why the folder cannot be searched at present; empty while it can."""
+
+    @property
+    def watching(self) -> Watching:
+        """How it is watched at present."""
+        return self._watch.how
 
     def open(self, owner: Owner) -> None:
         """Take the inbox for us and learn from the history what is known of it. Raises AlreadyRunning."""
@@ -121,9 +120,7 @@ class Inbox:
 
     def close(self) -> None:
         """Stop watching and give the inbox back."""
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        self._watch.end()
         if self._root is not None:
             self._root.release()
 
@@ -139,7 +136,8 @@ class Inbox:
     def _step(self, now: float) -> float:
         while self._forgotten:
             self._known[self._forgotten.popleft()] = _UNSEEN
-        self._check_watcher(now)
+        if self._wake is not None and not self.offline and self._watch.check(now):
+            self._look_now = True
         if self._scan_due(now):
             self._scan(now)
         else:
@@ -165,45 +163,6 @@ class Inbox:
     def _scan_due(self, now: float) -> bool:
         return now - self._scanned_at >= (self._gap_s if self._look_now else self._scan_interval_s)
 
-    def _check_watcher(self, now: float) -> None:
-        if self._wake is None or not self.watching.events or self.offline:
-            return
-        watcher = self._watcher
-        if watcher is None:
-            self._begin_watch(now)
-        elif not watcher.working():
-            log.info("watch of %s is begun anew", self.config.path, extra={"event": "watch_restarted"})
-            self._end_watch()
-            self._begin_watch(now)
-        elif now - self._watch_began > PROBE_S:
-            watcher.end_probe()
-            if not watcher.proved and self.config.watch == "auto":
-                self._poll_instead(f"no event came within {PROBE_S:.0f} s")
-
-    def _begin_watch(self, now: float) -> None:
-        self._look_now = True  # for what came while nobody watched
-        watcher = Watcher(self.config.path, recursive=self.config.recursive, wake=self.scan_now)
-        try:
-            begun = watcher.start()
-        except OSError:
-            return  # the folder is gone: the scan says so, and this is tried again once it is back
-        if begun:
-            self._watcher = watcher
-            self._watch_began = now
-        else:
-            self._poll_instead("the system refuses to watch it")
-
-    def _end_watch(self) -> None:
-        if self._watcher is not None:
-            self._watcher.close()
-        self._watcher = None
-
-    def _poll_instead(self, reason: str) -> None:
-        self._end_watch()
-        interval_s = self.config.scan_interval_s or POLL_SCAN_S
-        self.watching = Watching(False, reason, self.watching.settle_s, interval_s, self.watching.leases)
-        log.info("inbox %s is polled: %s", self.config.path, reason, extra={"event": "inbox_polled"})
-
     # Searching.
 
     def _scan(self, now: float) -> None:
@@ -212,7 +171,8 @@ class Inbox:
         began = monotonic_s()
         try:
             if self._root.check():
-                self._choose_anew()
+                self._watch.choose_anew()
+                self._settling.settle_s = self.watching.settle_s
             found = scan(self.path, recursive=self.config.recursive, alive=self._alive)
         except (OSError, AlreadyRunning) as error:
             self._go_offline((error.strerror if isinstance(error, OSError) else None) or str(error), now)
@@ -222,14 +182,8 @@ class Inbox:
         if self.offline:
             log.info("inbox %s is back", self.config.path, extra={"event": "inbox_online"})
             self.offline = ""
-            self._end_watch()  # after a mount it is alive and blind
+            self._watch.end()  # after a mount it is alive and blind
         self._compare(found, now)
-
-    def _choose_anew(self) -> None:
-        """Another folder is there, maybe on another filesystem."""
-        self.watching = choose_watching(self.config, filesystem_of(self.config.path))
-        self._settling.settle_s = self.watching.settle_s
-        self._end_watch()
 
     def _go_offline(self, reason: str, now: float) -> None:
         self._scanned_at = now

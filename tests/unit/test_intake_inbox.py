@@ -26,6 +26,7 @@ from daemon.intake import examine as examine_module
 from daemon.intake import inbox as inbox_module
 from daemon.intake import root as root_module
 from daemon.intake import scanner
+from daemon.intake import watch as watch_module
 from daemon.intake.inbox import BATCH, BLOCKED_RETRY_S, TELL_AFTER_S, Inbox
 from daemon.intake.watching import Watching
 from daemon.intake.writers import Writers, writers_of
@@ -145,7 +146,7 @@ def be_on(monkeypatch: pytest.MonkeyPatch, filesystem: str) -> None:
     def filesystem_of(folder: Path) -> str:
         return filesystem
 
-    monkeypatch.setattr(inbox_module, "filesystem_of", filesystem_of)
+    monkeypatch.setattr(watch_module, "filesystem_of", filesystem_of)
 
 
 # Arriving
@@ -411,8 +412,13 @@ def test_on_a_network_filesystem_a_refused_lease_says_nothing(driven: Driven, mo
     """NFS and CIFS refuse leases for reasons of their own: such files would wait for ever."""
     be_on(monkeypatch, "nfs4")
     inbox = Inbox(driven.config, driven.store, max_attempts=3, on_new=lambda: None)
-    assert not inbox.watching.leases
-    monkeypatch.setattr(driven.inbox, "watching", inbox.watching)
+    on_a_network = inbox.watching
+    assert not on_a_network.leases
+
+    def watching(_inbox: Inbox) -> Watching:
+        return on_a_network
+
+    monkeypatch.setattr(Inbox, "watching", property(watching))
 
     def refused(fd: int) -> Writers:
         return Writers.SOME
@@ -1343,7 +1349,7 @@ def test_without_events_the_folder_is_polled(
     make: Callable[..., Driven], monkeypatch: pytest.MonkeyPatch, watcher: type, reason: str
 ) -> None:
     """Whether they were refused or simply do not come; every file is found all the same."""
-    monkeypatch.setattr(inbox_module, "Watcher", watcher)
+    monkeypatch.setattr(watch_module, "Watcher", watcher)
     be_on(monkeypatch, "ext4")
     driven = make(watch="auto", scan_interval_s=None)
     driven.inbox.start_watching(lambda: None)
@@ -1356,7 +1362,7 @@ def test_without_events_the_folder_is_polled(
 
 def test_forced_events_are_kept_without_proof(make: Callable[..., Driven], monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator knows better; the scan comes by all the same."""
-    monkeypatch.setattr(inbox_module, "Watcher", _Deaf)
+    monkeypatch.setattr(watch_module, "Watcher", _Deaf)
     driven = make(watch="events")
     driven.inbox.start_watching(lambda: None)
     driven.pass_time(20)
@@ -1379,7 +1385,7 @@ def test_a_watch_is_begun_anew_after_the_folder_was_away(
             begun.append(self)
             return True
 
-    monkeypatch.setattr(inbox_module, "Watcher", Proved)
+    monkeypatch.setattr(watch_module, "Watcher", Proved)
     be_on(monkeypatch, "ext4")
     driven = make(watch="auto")
     driven.inbox.start_watching(lambda: None)
