@@ -41,7 +41,6 @@ MISSING_S: Final = 2.0
 MISSING_RATIO: Final = 0.01
 """Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
 
-
 NAME_TRIES: Final = 10
 """How often other names are chosen because a file came in between, before it counts as trouble with the folder."""
 
