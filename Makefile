@@ -3,7 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test check fmt accuracy bench-memory bench-crowd lock clean
+.PHONY: help setup demo run test check fmt accuracy lock clean
+.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-crowd bench-report
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +16,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c "$(SUPPORTED)" >/dev/null 2>&1 && echo $$p && break; done)
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input # quiet twice: errors only
 CORPUS ?= # a folder with a manifest.jsonl; empty: our own clips
+ARGS ?= # more for a benchmark: --repeats 5, --minutes 10, --only ours,fw-sequential, --device cuda, --model FOLDER
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.set-up
 
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -59,22 +63,55 @@ fmt: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-accuracy: setup ## word error rate against faster-whisper on a corpus (CORPUS=folder)
-	@$(BIN)/python -m benchmarks.accuracy $(CORPUS)
+accuracy: setup ## errors against faster-whisper on a corpus (CORPUS=folder), and no text for noise
+	@$(BIN)/python -m benchmarks.accuracy $(CORPUS) $(ARGS)
 
-bench-memory: setup ## memory of every process, from a short to a long recording
-	@$(BIN)/python -m benchmarks.memory
+bench-setup: setup $(BENCH_STAMP) ## install the peers of the benchmarks into .venv-bench (6 GB)
+	@:
+
+$(BENCH_STAMP): requirements-bench.lock
+	@echo "Setting up $(BENCH): about 6 GB on disk ..."
+	@$(BENCH)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install --require-hashes \
+		--use-pep517 --requirement requirements-bench.lock
+	@touch $@
+
+bench-memos: setup ## short recordings, through us and through peers (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.versus memos $(CORPUS) $(ARGS)
+
+bench-long: setup ## long recordings, through us and through peers (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.versus long $(CORPUS) $(ARGS)
+
+bench-day: setup ## an office day at a real daemon: from drop to file (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.day $(CORPUS) $(ARGS)
+
+bench-quant: setup ## precisions: speed, memory, what is kept of the text (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.quant $(CORPUS) $(ARGS)
+
+bench-batch: setup ## batch sizes: speed and use of the device (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.batch $(CORPUS) $(ARGS)
+
+bench-ladder: setup ## what each idea of the engine adds (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.ladder $(CORPUS) $(ARGS)
+
+bench-memory: setup ## memory of every process, from a minute to ten hours
+	@$(BIN)/python -m benchmarks.memory $(ARGS)
 
 bench-crowd: setup ## many short recordings at once
-	@$(BIN)/python -m benchmarks.crowd
+	@$(BIN)/python -m benchmarks.crowd $(ARGS)
+
+bench-report: bench-setup ## write docs/benchmarks.md and its plots from benchmarks/results
+	@$(BENCH)/bin/python -m benchmarks.report
 
 # The lock files hold names, versions and hashes, and no address: each machine uses its own index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-lock: setup ## write requirements.lock and requirements-cuda.lock from pyproject.toml
+lock: setup ## write the three lock files from pyproject.toml
 	@$(LOCK) --extra embedded --group dev pyproject.toml --output-file requirements.lock
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cuda"], sep="\n")' \
 		| $(LOCK) --no-annotate - --output-file requirements-cuda.lock
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"], sep="\n")' \
+		| $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-bench.lock
 
-clean: ## remove .venv, caches and build results (never the inbox, nor the job history in .state)
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove .venv, .venv-bench, caches and build results (never the inbox, nor the job history in .state)
+	@rm -rf $(VENV) $(BENCH) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,235 +1,158 @@
-"""Word error rate of our engine beside faster-whisper's own `transcribe`: same weights, same audio, same beam.
+"""Word error rate of our engine beside faster-whisper's own `transcribe`, and silence, noise, tones and music.
 
-    python -m benchmarks.accuracy [CORPUS] [--languages en,de] [--beam 5]
+    python -m benchmarks.accuracy [CORPUS] [--languages en,de] [--beam 5] [--quality fast]
 
-CORPUS is a folder with a ``manifest.jsonl``: one object per line with ``file``, ``language``, ``text`` (the reference)
-and, where it is there, ``primary`` (false: not counted). Without it the project's own clips are taken.
+Both get the same weights, the same 16 kHz audio and the language, both skip silence (peer: ``vad_filter=True``, beam
+5). Ours gets all recordings at once, mixed, and runs with its default options unless told otherwise. Nothing is kept
+from an earlier run. How texts are compared stands in `benchmarks.scoring`.
 
-Both are told the language and skip silence (peer: ``vad_filter=True``). Texts are compared in lower case, compatibility
-forms folded (NFKC), without punctuation, symbols and apostrophes; nothing else is normalised, so "15" for "fifteen" is
-an error for both. For Chinese, Japanese and Korean characters are compared, not words. Errors are pooled: a language's
-rate is all its errors over all its reference words.
+Then sounds without speech are transcribed: each as it is, and, for the record, as if the speech detector had taken
+all of it for speech.
 
 Exit status 1 if ours is worse by more than 0.3 points in total, or by more than 1.0 in a language with 5 minutes or
-more.
+more, or if text was invented where the detector did its part.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import sys
-import tempfile
-import threading
-import time
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import faster_whisper  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # ships no py.typed
-import jiwer
+from benchmarks import corpus, engine_door, machine, match, results, roster, sounds, stage, tables
+from benchmarks.corpus import Clip
+from benchmarks.match import Played
+from benchmarks.results import TOTAL
+from benchmarks.scoring import Tally, complaints, score
+from benchmarks.stage import Stage
+from daemon.errors import RecordingError
+from daemon.transcript import Transcript
 
-from daemon.decode.pool import DecodeLimits, DecodePool
-from daemon.engine import runtime, weights
-from daemon.engine.client import Checkpoint, Engine, EngineSettings, Request
-from daemon.options import JobOptions
-
-_OWN_CLIPS: Final = Path(__file__).parent.parent / "tests" / "data"
-_BY_CHARACTER: Final = frozenset({"zh", "ja", "ko"})
-_TOTAL: Final = "total"
-_MAX_WORSE_TOTAL: Final = 0.3  # points; about the difference that rounding in int8 makes
-_MAX_WORSE_LANGUAGE: Final = 1.0
-_MIN_LANGUAGE_S: Final = 300.0  # less speech than this says nothing about a language
-
-_fw: Any = faster_whisper
+_LANGUAGES: Final = ("en", "de", None)
+"""Asked of each sound: two that are told, and one that is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """One recording and what is said in it."""
+class Invented:
+    """Text for a sound without speech."""
 
-    path: Path
-    language: str
+    sound: str
+    language: str | None
     text: str
 
 
-@dataclass(slots=True)
-class Tally:
-    """Errors over many clips."""
-
-    n_errors: int = 0
-    n_words: int = 0
-    audio_s: float = 0.0
-    wall_s: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Errors in percent of the reference words."""
-        return 100.0 * self.n_errors / max(1, self.n_words)
-
-    @property
-    def speed(self) -> float:
-        """Seconds of audio for each second of work."""
-        return self.audio_s / max(1e-9, self.wall_s)
+def table(ours: dict[str, Tally], peer: dict[str, Tally], speeds: Sequence[str]) -> str:
+    """Error rates by language, and the speeds of both in the last line."""
+    keys = [*sorted(ours.keys() - {TOTAL}), TOTAL]
+    lines = [[key, f"{ours[key].audio_s / 60:.1f}", f"{ours[key].rate:.2f}", f"{peer[key].rate:.2f}"] for key in keys]
+    return tables.markdown(["language", "minutes", "ours %", "peer %"], [*lines, ["x real time", "", *speeds]])
 
 
-@dataclass(slots=True)
-class Scores:
-    """What one contestant made of the corpus, by language and in total."""
+def invented(
+    paths: Iterable[tuple[str, Path]], transcribe: Callable[[Path, str | None], Transcript]
+) -> tuple[int, list[Invented]]:
+    """How many were asked, and what text came; all at once. A recording that cannot be read has no text."""
 
-    tallies: dict[str, Tally] = field(default_factory=dict[str, Tally])
+    def hear(question: tuple[str, Path, str | None]) -> Invented | None:
+        name, path, language = question
+        try:
+            found = transcribe(path, language)
+        except RecordingError:
+            return None
+        text = " ".join(segment.text.strip() for segment in found.segments).strip()
+        return Invented(name, language, text) if text else None
 
-    def add(self, clip: Clip, heard: str, audio_s: float, wall_s: float) -> None:
-        """Count one clip."""
-        n_errors, n_words = errors(clip.text, heard, clip.language)
-        for key in (clip.language, _TOTAL):
-            tally = self.tallies.setdefault(key, Tally())
-            tally.n_errors += n_errors
-            tally.n_words += n_words
-            tally.audio_s += audio_s
-            tally.wall_s += wall_s
-
-
-def normalised(text: str, language: str) -> str:
-    """*text* as it is compared: words or, where there are no blanks between words, characters, with blanks between."""
-    folded = unicodedata.normalize("NFKC", text).lower().replace("'", "").replace("\u2019", "")
-    kept = "".join(" " if unicodedata.category(character)[0] in "PSZC" else character for character in folded)
-    words = kept.split()
-    return " ".join("".join(words)) if language in _BY_CHARACTER else " ".join(words)
+    questions = [(name, path, language) for name, path in paths for language in _LANGUAGES]
+    with ThreadPoolExecutor(engine_door.CROWD) as pool:
+        answers = list(pool.map(hear, questions))
+    return len(questions), [answer for answer in answers if answer is not None]
 
 
-def errors(reference: str, heard: str, language: str) -> tuple[int, int]:
-    """Words wrong, missing or too many, and the words of the reference."""
-    truth = normalised(reference, language)
-    if not truth:
-        return len(normalised(heard, language).split()), 0
-    found = jiwer.process_words(truth, normalised(heard, language))
-    n_errors = found.substitutions + found.deletions + found.insertions
-    return n_errors, found.hits + found.substitutions + found.deletions
+def hold(ready: Stage, entry: roster.Entry, arguments: argparse.Namespace) -> list[str]:
+    """Both on all recordings; what is worse than it may be."""
+    clips = corpus.memos(ready.clips, 60.0 * arguments.minutes) if arguments.minutes else ready.clips
+    outcome = match.play([entry, roster.SEQUENTIAL], clips, replace(ready.plan, repeats=1))
+    ours, peer = outcome.of(entry.name), outcome.of(roster.REFERENCE)
+    if ours is None or peer is None:
+        return [f"{one.title}: not run: {one.reason}" for one in outcome.not_run]
+    told = [clip.told for clip in clips]
+    our_tallies, peer_tallies = score(told, ours.texts[0]), score(told, peer.texts[0])
+    speeds = [f"{sum(clip.audio_s for clip in clips) / one.runs[0].wall_s:.1f}" for one in (ours, peer)]
+    print(table(our_tallies, peer_tallies, speeds))
+    results.save_result(
+        ready.result("accuracy", outcome, clips, [match.row(one, clips) for one in outcome.played]), arguments.results
+    )
+    if arguments.texts:
+        arguments.texts.write_text(_texts(clips, (ours, peer)), "utf-8")
+    return complaints(our_tallies, peer_tallies)
 
 
-def clips(corpus: Path | None) -> Iterator[Clip]:
-    """The clips of *corpus* that count, or the project's own."""
-    if corpus is None:
-        texts = cast("dict[str, dict[str, Any]]", json.loads((_OWN_CLIPS / "texts.json").read_text("utf-8")))
-        entries: Iterable[dict[str, Any]] = ({"file": name, **entry} for name, entry in texts.items())
-        folder = _OWN_CLIPS
-    else:
-        lines = (corpus / "manifest.jsonl").read_text("utf-8").splitlines()
-        entries, folder = (json.loads(line) for line in lines), corpus
-    for entry in entries:
-        if entry.get("primary", True) and entry["language"] and entry["text"]:
-            yield Clip(folder / entry["file"], entry["language"], entry["text"])
-
-
-class Ours:
-    """Our decode processes and our engine, one recording at a time."""
-
-    def __init__(self, models_dir: Path, beam_size: int) -> None:
-        self._beam_size = beam_size
-        self._pool = DecodePool(workers=1, limits=DecodeLimits(), on_output=_print_output)
-        self._engine = Engine(EngineSettings(models_dir=models_dir), _print_output)
-        self._engine.start("base")
-
-    def transcribe(self, clip: Clip) -> tuple[str, float]:
-        """What is heard, and the seconds of audio."""
-        with tempfile.NamedTemporaryFile() as spool, clip.path.open("rb") as file:
-            decoded = self._pool.decode(
-                file.fileno(), spool.fileno(), extension=clip.path.suffix, cancelled=threading.Event()
-            )
-            options = JobOptions(language=clip.language, beam_size=self._beam_size)
-            transcript = self._engine.transcribe(
-                Request(0, Path(spool.name), decoded.n_samples, decoded.spans, options),
-                Checkpoint(),
-                progress=lambda _done_s, _total_s: None,
-                cancelled=threading.Event(),
-            )
-        return " ".join(segment.text for segment in transcript.segments), decoded.decoded_s
-
-    def close(self) -> None:
-        """No process is left."""
-        self._engine.close(5.0)
-        self._pool.close(5.0)
-
-
-class Peer:
-    """faster-whisper's own sequential pipeline on the same weights, with as many threads as cores."""
-
-    def __init__(self, models_dir: Path, beam_size: int) -> None:
-        self._beam_size = beam_size
-        path = weights.find("base", models_dir, allow_download=False, fetch=runtime.fetch)
-        n_cores = len(os.sched_getaffinity(0))
-        self._model: Any = _fw.WhisperModel(str(path), device="cpu", compute_type="int8", cpu_threads=n_cores)
-
-    def transcribe(self, clip: Clip) -> tuple[str, float]:
-        """What is heard, and the seconds of audio."""
-        segments, about = self._model.transcribe(
-            str(clip.path), language=clip.language, beam_size=self._beam_size, vad_filter=True
-        )
-        return " ".join(segment.text.strip() for segment in segments), float(about.duration)
-
-
-def score(
-    name: str, transcribe: Callable[[Clip], tuple[str, float]], corpus: Sequence[Clip], heard: dict[str, dict[str, str]]
-) -> Scores:
-    """What *transcribe* makes of *corpus*; its texts are put into *heard* by file."""
-    scores = Scores()
-    for n, clip in enumerate(corpus, 1):
-        started = time.perf_counter()
-        text, audio_s = transcribe(clip)
-        scores.add(clip, text, audio_s, time.perf_counter() - started)
-        heard.setdefault(str(clip.path), {"reference": clip.text})[name] = text
-        if sys.stderr.isatty():
-            print(f"\r{name}: {n} of {len(corpus)}", end="", file=sys.stderr, flush=True)
-    return scores
-
-
-def report(ours: Scores, peer: Scores) -> list[str]:
-    """Print the table; what is worse than it may be, in words."""
-    print(f"{'language':10}{'minutes':>9}{'ours %':>9}{'peer %':>9}{'ours x':>9}{'peer x':>9}")
-    complaints: list[str] = []
-    for key in [*sorted(ours.tallies.keys() - {_TOTAL}), _TOTAL]:
-        mine, theirs = ours.tallies[key], peer.tallies[key]
-        print(f"{key:10}{mine.audio_s / 60:9.1f}{mine.rate:9.2f}{theirs.rate:9.2f}{mine.speed:9.1f}{theirs.speed:9.1f}")
-        limit = _MAX_WORSE_TOTAL if key == _TOTAL else _MAX_WORSE_LANGUAGE
-        counts = key == _TOTAL or mine.audio_s >= _MIN_LANGUAGE_S
-        if counts and mine.rate > theirs.rate + limit:
-            complaints.append(
-                f"{key}: {mine.rate:.2f} % is more than {limit} points over the peer's {theirs.rate:.2f} %"
-            )
-    return complaints
+def listen(ready: Stage, options: dict[str, Any], arguments: argparse.Namespace) -> list[Invented]:
+    """Sounds without speech through our engine; what it invented."""
+    setup = ready.plan.setup
+    wanted = engine_door.Wanted(
+        ready.plan.model, setup.weights.parent, setup.device, setup.compute_type, job=options or None
+    )
+    folder = ready.folder / "sounds"
+    folder.mkdir()
+    made = list(sounds.write_all(folder).items())
+    silent = [(path.name, path) for path in corpus.speechless(arguments.corpus)]
+    with contextlib.closing(engine_door.Ours(wanted)) as ours:
+        n_asked, found = invented([*made, *silent], ours.transcribe)
+        n_forced, forced = invented(made, ours.transcribe_unguarded)
+    print(f"sounds without speech: {n_asked} asked, {len(found)} with text")
+    print(f"the same with the speech detector overruled: {n_forced} asked, {len(forced)} with text")
+    for one in (*found, *forced):
+        print(f"  {one.sound} ({one.language or 'language not told'}): {one.text[:100]}")
+    results.save(
+        {
+            "benchmark": "invented",
+            "at": results.now(),
+            "device": setup.device,
+            "model": Path(ready.plan.model).name,
+            "machine": machine.describe(setup.device),
+            "n_asked": n_asked,
+            "n_with_text": len(found),
+            "n_asked_overruled": n_forced,
+            "n_with_text_overruled": len(forced),
+            "sounds": sorted({name for name, _path in made}),
+            "overruled": sorted({one.sound for one in forced}),
+        },
+        arguments.results / results.file_name("invented", setup.device, ready.plan.model),
+    )
+    return found
 
 
 def main() -> int:
-    """Run both, print the table; 1 if ours is worse than it may be."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("corpus", type=Path, nargs="?", help="folder with a manifest.jsonl (default: the test clips)")
-    parser.add_argument("--languages", help="only these, as in en,de")
-    parser.add_argument("--beam", type=int, default=5, help="beam size of both (default: 5)")
+    """Run both parts; 1 if ours is worse than it may be."""
+    parser = stage.parser(__doc__)
+    parser.add_argument("--beam", type=int, help="beam size of ours (default: the engine's own)")
+    parser.add_argument("--quality", help="quality of ours (default: the engine's own)")
     parser.add_argument("--texts", type=Path, help="write what both heard to this file, as JSON")
     arguments = parser.parse_args()
-    wanted: set[str] | None = set(arguments.languages.split(",")) if arguments.languages else None
-    corpus = [clip for clip in clips(arguments.corpus) if wanted is None or clip.language in wanted]
-    heard: dict[str, dict[str, str]] = {}
-    with tempfile.TemporaryDirectory() as models_dir:
-        ours = Ours(Path(models_dir), arguments.beam)
-        our_scores = score("ours", ours.transcribe, corpus, heard)
-        ours.close()
-        peer = Peer(Path(models_dir), arguments.beam)
-        peer_scores = score("peer", peer.transcribe, corpus, heard)
-    if arguments.texts:
-        arguments.texts.write_text(json.dumps(heard, ensure_ascii=False, indent=1), "utf-8")
-    complaints = report(our_scores, peer_scores)
-    for complaint in complaints:
-        print(f"worse than it may be: {complaint}")
-    return 1 if complaints else 0
+    asked = {"beam_size": arguments.beam, "quality": arguments.quality}
+    options = {name: value for name, value in asked.items() if value is not None}
+    entry = replace(roster.OURS, options={"job": options} if options else {})
+    with stage.staged(arguments) as ready:
+        found = [f"worse than it may be: {text}" for text in hold(ready, entry, arguments)]
+        found += [f"invented: {one.sound}: {one.text[:100]}" for one in listen(ready, options, arguments)]
+    for complaint in found:
+        print(complaint)
+    return 1 if found else 0
 
 
-def _print_output(name: str, line: str) -> None:
-    print(f"{name}: {line}", file=sys.stderr)
+def _texts(clips: Sequence[Clip], both: Sequence[Played]) -> str:
+    heard = [
+        {"language": clip.language, "reference": clip.text, **{one.entry.name: one.texts[0][n] for one in both}}
+        for n, clip in enumerate(clips)
+    ]
+    return json.dumps(heard, ensure_ascii=False, indent=1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -49,14 +50,13 @@ class Answers:
 
     def _status(self, request: Request) -> dict[str, Any]:
         del request
-        engine = self._engine.status()
         return {
             "state": "ready",
             "version": VERSION,
             "pid": os.getpid(),
             "started_at": iso(self._started_at),
             "jobs": {state.value: count for state, count in self._store.counts().items()},
-            "engine": {name: getattr(engine, name) for name in engine.__slots__},
+            "engine": asdict(self._engine.status()),
             "in_hand": [_activity(activity) for activity in self._dispatcher.activities()],
             "inboxes": [_inbox(inbox) for inbox in list(self._inboxes.values())],
             "stuck": self._pulse.stale(monotonic_s()),

@@ -126,6 +126,7 @@ class Dispatcher:
         """Claim nothing more, let the jobs in hand end, after *grace_s* put them back. False if one would not end."""
         with self._lock:
             self._draining = True
+        self._shop.ahead.close()  # what has not begun goes back at once, and leaves the grace to the rest
         self._wait_for_end(grace_s, lambda: self._hurried)
         self._out_of_patience.set()
         for activity in self.activities():

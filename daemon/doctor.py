@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from daemon.config import Config, InboxConfig
 from daemon.control import NoDaemon, ask
+from daemon.engine.client import devices_of
 from daemon.intake.mounts import filesystem_of, is_network
 from daemon.intake.watching import choose_watching
 from daemon.locks import INBOX_MARKER, holder_of
@@ -25,7 +26,7 @@ from storage.reading import JobReader
 PROBE_TIMEOUT_S: Final = 120.0
 
 LOW_DISK_BYTES: Final = 2 * 1024**3
-"""A 12-hour recording needs 1.4 GB of spool (16 kHz, 16 bit, mono)."""
+"""Beside decode.max_spool_bytes: a 12-hour recording that begins at that limit takes 1.4 GB more."""
 
 
 class Grade(StrEnum):
@@ -48,7 +49,7 @@ class Check:
 def examine(config: Config, database: Path) -> Iterator[Check]:
     """Every check, as it is done."""
     yield Check("python", Grade.GOOD, sys.version.split()[0])
-    yield from _state(config.state_dir)
+    yield from _state(config.state_dir, config.decode.max_spool_bytes)
     yield from _inboxes(config)
     yield from _history(database)
     yield from _engine(config)
@@ -56,7 +57,7 @@ def examine(config: Config, database: Path) -> Iterator[Check]:
     yield _daemon(config.state_dir)
 
 
-def _state(folder: Path) -> Iterator[Check]:
+def _state(folder: Path, max_spool_bytes: int) -> Iterator[Check]:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     writable = os.access(existing, os.W_OK | os.X_OK)
     filesystem = filesystem_of(existing)
@@ -67,7 +68,7 @@ def _state(folder: Path) -> Iterator[Check]:
     else:
         yield Check("state folder", Grade.GOOD, f"{folder} on {filesystem}")
     free_bytes = shutil.disk_usage(existing).free
-    grade = Grade.NOTE if free_bytes < LOW_DISK_BYTES else Grade.GOOD
+    grade = Grade.NOTE if free_bytes < LOW_DISK_BYTES + max_spool_bytes else Grade.GOOD
     yield Check("disk", grade, f"{free_bytes / 1024**3:.1f} GiB free for the database and work files")
 
 
@@ -124,9 +125,9 @@ def _engine(config: Config) -> Iterator[Check]:
     yield Check("engine", Grade.GOOD, f"CTranslate2 {found['ctranslate2']}")
     for device, types in found["compute_types"].items():
         yield Check(f"device {device}", Grade.GOOD, ", ".join(types))
-    wanted = config.engine.device
-    if wanted not in ("auto", "cuda", *found["devices"]) or (wanted == "cuda" and len(found["devices"]) == 1):
-        yield Check("device", Grade.BAD, f"engine.device = {wanted!r}: not found here")
+    for wanted in devices_of(config.engine.device):
+        if wanted not in ("auto", "cuda", *found["devices"]) or (wanted == "cuda" and len(found["devices"]) == 1):
+            yield Check("device", Grade.BAD, f"engine.device = {config.engine.device!r}: {wanted} is not found here")
     for model in dict.fromkeys([config.options.model, *(inbox.model for inbox in config.inbox)]):
         yield _model(model, found, config)
 

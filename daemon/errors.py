@@ -7,7 +7,7 @@
     │   ├── UnreadableRecording   no reader could make sense of the bytes
     │   ├── EmptyRecording        a valid container with no audio in it
     │   ├── RecordingTooLarge     over a limit on duration, bytes, rate or channels
-    │   └── Quarantined           it killed the engine twice
+    │   └── Quarantined           it killed the engine when it was alone in it
     ├── TransientError         time: the job is tried again later, attempts counted
     │   ├── SourceBlocked         the recording cannot be opened at present
     │   ├── SpoolBlocked          the state folder cannot hold the decoded audio
@@ -54,7 +54,7 @@ class RecordingTooLarge(RecordingError):
 
 
 class Quarantined(RecordingError):
-    """Raised when the engine died twice with this recording in it, the last time with nothing else in it."""
+    """Raised when the engine died more than once with this recording in it, the last time with nothing else in it."""
 
 
 class TransientError(TranscribedError):
@@ -76,12 +76,17 @@ class DecodeFailed(TransientError):
 class EngineDied(TransientError):
     """Raised when the engine process died while this job was in it.
 
-    *alone* is true when no other job was in the engine: then this one is to blame.
+    *n_inside* jobs were in it, this one counted. One that was *alone* is to blame.
     """
 
-    def __init__(self, message: str, *, alone: bool) -> None:
+    def __init__(self, message: str, *, n_inside: int) -> None:
         super().__init__(message)
-        self.alone = alone
+        self.n_inside = n_inside
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other job was in the engine."""
+        return self.n_inside == 1
 
 
 class EngineUnavailable(TransientError):

@@ -15,17 +15,17 @@ from pydantic import ValidationError
 
 from daemon.config import Config, OptionsConfig, rule_of
 from daemon.decode.pool import DecodePool
-from daemon.engine.client import Checkpoint, Engine, Request
+from daemon.engine.client import Checkpoint, Engine, Request, company_after
 from daemon.errors import ConfigError, EngineDied, SourceBlocked, TranscribedError
 from daemon.intake.rules import extension_of
 from daemon.intake.scanner import scan
 from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
-from daemon.processes import OnOutput, make_decode_pool, make_engine
+from daemon.processes import OnOutput, make_ahead, make_decode_pool, make_engine, n_in_hand
 from daemon.source import Source
 from daemon.transcript import Transcript
-from daemon.transcription import make_document
+from daemon.transcription import SAMPLE_BYTES, make_document
 from storage.records import Fingerprint
 
 Progress = Callable[[bytes, str, float, float], None]
@@ -61,6 +61,7 @@ class OneShot:
     def __init__(self, config: Config, decode: DecodePool, engine: Engine, spool_dir: Path) -> None:
         self._config = config
         self._decode = decode
+        self._ahead = make_ahead(config)
         self._engine = engine
         self._spool_dir = spool_dir
         self._cancelled = threading.Event()
@@ -69,8 +70,7 @@ class OneShot:
         self, paths: Sequence[bytes], options: JobOptions, folder: Path | None, progress: Progress, *, write: bool
     ) -> Iterator[Done]:
         """Each recording as it is done, in the order given; as many at once as the configuration allows."""
-        n_at_once = self._config.engine.slots + self._config.decode.workers
-        with ThreadPoolExecutor(n_at_once) as pool:
+        with ThreadPoolExecutor(n_in_hand(self._config)) as pool:
             try:
                 futures = [
                     pool.submit(self._one, number, path, options, folder, progress, write=write)
@@ -98,7 +98,10 @@ class OneShot:
         except OSError as error:
             raise SourceBlocked(f"cannot be opened: {error.strerror}") from error
         # A path that a person names may be a link: it is followed here, unlike in an inbox.
-        with closing(Source(os.path.realpath(path), Fingerprint.of(status))) as source:
+        with (
+            closing(Source(os.path.realpath(path), Fingerprint.of(status))) as source,
+            self._ahead.admitted(status.st_size, self._cancelled) as share,
+        ):
             spool_path = self._spool_dir / f"{number}.s16"
             spool_fd = os.open(spool_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -109,6 +112,7 @@ class OneShot:
                     cancelled=self._cancelled,
                     progress=lambda done_s: progress(path, "decode", done_s, 0.0),
                 )
+                self._ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
                 request = Request(number, spool_path, decoded.n_samples, decoded.spans, options)
                 transcript = self._in_engine(request, lambda done_s, total_s: progress(path, "engine", done_s, total_s))
             finally:
@@ -118,16 +122,18 @@ class OneShot:
 
     def _in_engine(self, request: Request, progress: Callable[[float, float], None]) -> Transcript:
         checkpoint = Checkpoint()
-        alone = False
+        company = None
+        n_deaths = 0
         while True:
             try:
                 return self._engine.transcribe(
-                    request, checkpoint, progress=progress, cancelled=self._cancelled, alone=alone
+                    request, checkpoint, progress=progress, cancelled=self._cancelled, company=company
                 )
-            except EngineDied:
-                if alone:
+            except EngineDied as error:
+                n_deaths += 1
+                if error.alone and n_deaths > 1:
                     raise
-                alone = True
+                company = company_after(error, n_deaths)
 
 
 @contextmanager

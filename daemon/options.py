@@ -10,6 +10,12 @@ from typing import Final, Literal, get_args
 
 Task = Literal["transcribe", "translate"]
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+Quality = Literal["fast", "careful", "faithful"]
+"""How windows are decoded.
+
+fast: greedy first, beam search where the text is doubtful; careful: beam search for every window; faithful: the
+original algorithm, with the text of the previous window and with seeking by timestamps.
+"""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
@@ -25,12 +31,14 @@ LANGUAGES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The effective options of one job. *language* None means: detect it."""
+    """The effective options of one job. *language* None means: detect it; *multilingual*: for each window."""
 
     model: str = "base"
     language: str | None = None
     task: Task = "transcribe"
+    quality: Quality = "fast"
     beam_size: int = 5
+    multilingual: bool = False
     hotwords: str | None = None
     initial_prompt: str | None = None
     word_timestamps: bool = False

@@ -20,7 +20,7 @@ from daemon.intake.inbox import Inbox
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
-from daemon.processes import make_decode_pool, make_engine
+from daemon.processes import make_ahead, make_decode_pool, make_engine, n_in_hand
 from daemon.signals import Signals
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
@@ -98,7 +98,7 @@ class Service:
         # 5. The loops: workers, then the inboxes that feed them, then the watchers of all.
         self._dispatcher = Dispatcher(
             self._make_shop,
-            n_in_hand=config.engine.slots + config.decode.workers,
+            n_in_hand=n_in_hand(config),
             look_again=self._look_again,
             watches=lambda path: self._inbox_of(path) is not None,
             wake=self._wake_dispatcher,
@@ -163,7 +163,9 @@ class Service:
     def _make_shop(self, patiently: Patiently) -> Workshop:
         state_dir = self._config.state_dir
         kept = KeptDocuments(state_dir / "kept")
-        return Workshop(self._store, self._decode, self._engine, kept, state_dir / "spool", patiently)
+        return Workshop(
+            self._store, self._decode, make_ahead(self._config), self._engine, kept, state_dir / "spool", patiently
+        )
 
     def _wake_dispatcher(self) -> None:
         if (thread := self._threads.get("dispatcher")) is not None:
@@ -284,8 +286,8 @@ class Service:
 
     def _processes(self) -> dict[str, int]:
         found = {"daemon": os.getpid()}
-        if (pid := self._engine.status().pid) is not None:
-            found["engine"] = pid
+        pids = [seat.pid for seat in self._engine.status().seats if seat.pid is not None]
+        found |= {f"engine-{index}" if index > 1 else "engine": pid for index, pid in enumerate(pids, start=1)}
         return found | {f"decoder-{index}": pid for index, pid in enumerate(self._decode.pids(), start=1)}
 
     def _folders(self) -> str:

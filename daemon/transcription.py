@@ -16,9 +16,10 @@ from pathlib import Path
 from threading import Event
 from typing import Final, Protocol, TypeVar
 
+from daemon.ahead import Ahead, Share
 from daemon.clock import iso, utc_now
 from daemon.decode.pool import Decoded, DecodePool
-from daemon.engine.client import Checkpoint, Engine, Request
+from daemon.engine.client import Checkpoint, Engine, Request, company_after
 from daemon.errors import EngineDied, OutputBlocked, Quarantined, SourceChanged, SpoolBlocked
 from daemon.intake.rules import extension_of
 from daemon.options import Format, JobOptions
@@ -35,7 +36,10 @@ from storage.records import Job, Outcome, Output, Result
 log = logging.getLogger(__name__)
 
 ENGINE_DEATHS: Final = 2
-"""A recording that was in the engine at this many deaths, the last time alone, is quarantined."""
+"""A recording that was in the engine at this many deaths or more, the last time alone, is quarantined."""
+
+SAMPLE_BYTES: Final = 2
+"""Of a spool file."""
 
 MISSING_S: Final = 2.0
 MISSING_RATIO: Final = 0.01
@@ -49,13 +53,15 @@ NAME_TRIES: Final = 10
 class Activity:
     """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
 
-    *unwanted*: a person cancelled it. *outdated*: it is done, and its recording is already another one.
+    *unwanted*: a person cancelled it. *outdated*: it is done, and its recording is already another one. *began* is when
+    work on it began, after any wait for a decoder.
     """
 
     job: Job
     cancelled: Event = field(default_factory=Event)
     unwanted: bool = False
     outdated: bool = False
+    began: float = field(default_factory=time.monotonic)
     stage: str = "decode"
     done_s: float = 0.0
     total_s: float = 0.0
@@ -82,6 +88,7 @@ class Workshop:
 
     store: JobStore
     decode: DecodePool
+    ahead: Ahead
     engine: Engine
     kept: KeptDocuments
     spool_dir: Path
@@ -94,13 +101,12 @@ def perform(activity: Activity, shop: Workshop) -> Result:
     Raises the errors of `daemon.errors`; the job is then still in the hand of the caller.
     """
     job = activity.job
-    began = time.monotonic()
     with closing(Source(job.path, job.fingerprint)) as source:
-        result = _same_as_last_time(job, source, shop, began)
+        result = _same_as_last_time(job, source, shop, activity.began)
         if result is None:
             document = _kept_document(job, source, shop) or _transcribe(activity, source, shop)
             activity.advance("publish", document.audio_s, document.audio_s)
-            result = _publish(job, source, document, shop, began)
+            result = _publish(job, source, document, shop, activity.began)
         # After the last commit: from here on the intake makes a new job of a change, before it left ours alone.
         activity.outdated = source.outdated()
         return result
@@ -153,10 +159,17 @@ def _kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
 
 
 def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
+    with shop.ahead.admitted(source.fingerprint.size_bytes, activity.cancelled) as share:
+        activity.began = time.monotonic()
+        return _transcribe_now(activity, source, share, shop)
+
+
+def _transcribe_now(activity: Activity, source: Source, share: Share, shop: Workshop) -> Document:
     job = activity.job
     spool_path = shop.spool_dir / f"{job.id}-{job.lease}.s16"
     try:
-        decoded = _decode(activity, source, spool_path, shop)
+        decoded = _decode(activity, source, spool_path, share, shop)
+        shop.ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
         speech_s = sum(span.end - span.start for span in decoded.spans) / SAMPLE_RATE_HZ
         shop.patiently(
             lambda: shop.store.decoded(
@@ -176,7 +189,11 @@ def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
     return make_document(job.path, options, decoded, transcript)
 
 
-def _decode(activity: Activity, source: Source, spool_path: Path, shop: Workshop) -> Decoded:
+def _decode(activity: Activity, source: Source, spool_path: Path, share: Share, shop: Workshop) -> Decoded:
+    def advance(done_s: float) -> None:
+        share.grew(int(done_s * SAMPLE_RATE_HZ) * SAMPLE_BYTES)
+        activity.advance("decode", done_s, 0.0)
+
     try:
         spool_fd = os.open(spool_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -187,7 +204,7 @@ def _decode(activity: Activity, source: Source, spool_path: Path, shop: Workshop
             spool_fd,
             extension=extension_of(os.path.basename(os.fsdecode(source.path))),
             cancelled=activity.cancelled,
-            progress=lambda done_s: activity.advance("decode", done_s, 0.0),
+            progress=advance,
         )
     finally:
         os.close(spool_fd)
@@ -197,7 +214,7 @@ def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcri
     """Through the engine, as often as it dies: what is finished is kept, and one that killed it twice is set aside."""
     checkpoint = Checkpoint()
     activity.advance("engine", 0.0, request.n_samples / SAMPLE_RATE_HZ)
-    alone = activity.job.engine_deaths > 0
+    company = 1 if activity.job.engine_deaths else None
     while True:
         try:
             return shop.engine.transcribe(
@@ -205,13 +222,13 @@ def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcri
                 checkpoint,
                 progress=lambda done_s, total_s: activity.advance("engine", done_s, total_s),
                 cancelled=activity.cancelled,
-                alone=alone,
+                company=company,
             )
         except EngineDied as error:
             n_deaths = shop.patiently(lambda: shop.store.engine_death(activity.job, utc_now()))
             if error.alone and n_deaths >= ENGINE_DEATHS:
                 raise Quarantined(f"the engine died {n_deaths} times on this recording, last: {error}") from error
-            alone = True
+            company = company_after(error, n_deaths)
 
 
 def make_document(path: bytes, options: JobOptions, decoded: Decoded, transcript: Transcript) -> Document:

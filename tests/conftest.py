@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness import DATA, Daemon, MakeDaemon
+from tests.recordings import Clip, load_clips
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,9 @@ def texts() -> dict[str, dict[str, Any]]:
     """What the sample recordings say."""
     content: dict[str, dict[str, Any]] = json.loads((DATA / "texts.json").read_text(encoding="utf-8"))
     return content
+
+
+@pytest.fixture(scope="session")
+def clips() -> dict[str, Clip]:
+    """The sample recordings with speech, decoded."""
+    return load_clips()

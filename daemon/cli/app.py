@@ -12,7 +12,7 @@ from daemon.cli import exits
 from daemon.control import Refused
 from daemon.errors import ConfigError, TranscribedError
 from daemon.log import escape
-from daemon.options import FORMATS, Task
+from daemon.options import FORMATS, Quality, Task
 from storage.errors import StorageError
 from storage.records import JobState
 
@@ -55,11 +55,13 @@ def transcribe(
     language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de; default: detected.")] = None,
     task: Annotated[Task | None, typer.Option(help="Transcribe, or translate to English.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name or folder.")] = None,
+    quality: Annotated[Quality | None, typer.Option(help="How much work is spent on each window.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, max=20, help="Hypotheses kept while decoding.")] = None,
     hotwords: Annotated[str | None, typer.Option(help="Names and terms to listen for.")] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Text that precedes the recording, for style and spelling.")
     ] = None,
+    multilingual: Annotated[bool, typer.Option("--multilingual", help="Detect the language of every window.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Times for every word, in the JSON.")] = False,
     formats: Annotated[
         list[str] | None, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}; repeatable.")
@@ -74,7 +76,9 @@ def transcribe(
         "language": language,
         "task": task,
         "model": model,
+        "quality": quality,
         "beam_size": beam_size,
+        "multilingual": multilingual or None,
         "hotwords": hotwords,
         "initial_prompt": prompt,
         "word_timestamps": words or None,

@@ -31,16 +31,20 @@ def run(file: Path | None, *, as_json: bool) -> int:
 
 def _trouble(status: dict[str, Any]) -> bool:
     offline = any(inbox["offline"] for inbox in status["inboxes"])
-    return bool(status["stuck"]) or status["engine"]["state"] == "down" or offline
+    down = any(seat["state"] == "down" for seat in status["engine"]["seats"])
+    return bool(status["stuck"]) or down or offline
 
 
 def _show(status: dict[str, Any]) -> None:
     engine = status["engine"]
     print(f"transcribed {status['version']}, process {status['pid']}, since {status['started_at']}")
-    where = f" ({engine['model']} on {engine['device']}, {engine['compute_type']})" if engine["device"] else ""
-    print(f"engine      {engine['state']}{where}")
-    if engine["last_error"]:
-        print(f"            last error: {escape(engine['last_error'])}")
+    in_use = [seat for seat in engine["seats"] if seat["model"]]
+    for seat in in_use or engine["seats"][:1]:
+        where = f"{seat['model']} on {seat['device'] or seat['wanted']}"
+        what = f" ({where}, {seat['compute_type']})" if seat["device"] else f" ({where})" if seat["model"] else ""
+        print(f"engine      {seat['state']}{what}, {seat['n_jobs']} recordings inside")
+        if seat["last_error"]:
+            print(f"            last error: {escape(seat['last_error'])}")
     counts = ", ".join(f"{count} {state}" for state, count in status["jobs"].items() if count)
     print(f"jobs        {counts or 'none yet'}")
     for activity in status["in_hand"]:

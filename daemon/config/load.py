@@ -25,6 +25,12 @@ PREFIX: Final = "TRANSCRIBED_"
 _SECTIONS: Final = ("options", "engine", "decode")
 _NOT_KEYS: Final = frozenset({"CONFIG", "INBOX"})  # variables with a meaning of their own
 
+_REPLACED: Final = {
+    "engine.slots": "replaced: lanes is how many calls into the model run at once (0: chosen for the device), max_open "
+    "how many recordings are in the engine at once"
+}
+"""Keys of earlier versions, and what is there instead."""
+
 _Table = dict[str, Any]  # TOML
 
 
@@ -140,6 +146,9 @@ def _apply_environment(table: _Table, origins: dict[str, str], environment: Mapp
         if not name.startswith(PREFIX) or name[len(PREFIX) :] in _NOT_KEYS:
             continue
         if name not in variables:
+            replaced = {f"{PREFIX}{key.replace('.', '_')}".upper(): words for key, words in _REPLACED.items()}
+            if name in replaced:
+                raise ConfigError(f"{name}={value}: {replaced[name]}")
             raise ConfigError(f"{name}={value}: no such setting{_nearest(name, [*variables, 'TRANSCRIBED_INBOX'])}")
         section, key, annotation = variables[name]
         place = table if section is None else table.setdefault(section, {})
@@ -230,6 +239,8 @@ def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     location = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     origin = next((f" ({origins[name]})" for name in (key, key.rpartition("[")[0]) if name in origins), "")
+    if key in _REPLACED:
+        return f"{key} = {detail['input']!r}{origin}: {_REPLACED[key]}"
     if detail["type"] == "extra_forbidden":
         return f"{key} = {detail['input']!r}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
     rule = rule_of(detail)

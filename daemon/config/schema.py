@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Task
+from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Quality, Task
 
 WatchMode = Literal["auto", "events", "poll"]
 
@@ -48,6 +49,15 @@ def _formats(formats: tuple[Format, ...]) -> tuple[Format, ...]:
     return tuple(dict.fromkeys(formats))
 
 
+def _device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", device):
+        raise ValueError("must be auto, cpu, cuda, or GPUs by number, such as cuda:1 or cuda:0,1")
+    numbers = device.partition(":")[2].split(",")
+    if len({int(number) for number in numbers if number}) < len(numbers) > 1:
+        raise ValueError("names a GPU twice")
+    return device
+
+
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -64,7 +74,9 @@ class OptionsConfig(_Table):
     model: Annotated[str, Field(min_length=1)] = "base"
     language: Annotated[str | None, AfterValidator(_language)] = None
     task: Task = "transcribe"
+    quality: Quality = "fast"
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
+    multilingual: bool = False
     hotwords: str | None = None
     initial_prompt: str | None = None
     word_timestamps: bool = False
@@ -94,22 +106,37 @@ class InboxConfig(OptionsConfig):
 
 
 class EngineConfig(_Table):
-    """``[engine]``: where and how the model runs. *threads* 0: all cores, shared out over the slots."""
+    """``[engine]``: where and how the model runs.
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
+    *lanes* are calls into the model at once, *threads* the CPU threads of all lanes together, *max_batch* the windows
+    in one call; 0 leaves each to the engine process, which knows the device. *max_open* recordings are in an engine
+    process at once, and *max_models* models on one device; a model without work for *idle_unload_s* is given up, 0
+    means never: whoever comes next would wait while it is loaded.
+    """
+
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     compute_type: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "auto"
-    slots: Annotated[int, Field(ge=1, le=64)] = 2
+    lanes: Annotated[int, Field(ge=0, le=64)] = 0
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    max_batch: Annotated[int, Field(ge=0, le=1024)] = 0
+    profile: Literal["low", "balanced", "throughput"] = "balanced"
+    max_open: Annotated[int, Field(ge=1, le=256)] = 32
+    max_models: Annotated[int, Field(ge=1, le=16)] = 1
+    idle_unload_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     models_dir: AbsolutePath | None = None
     allow_download: bool = False
 
 
 class DecodeConfig(_Table):
-    """``[decode]``: how many recordings are decoded at once, and the largest that is accepted."""
+    """``[decode]``: how many recordings are decoded at once, and the largest that is accepted.
+
+    None is begun while *max_spool_bytes* of decoded audio wait for the model or are in it.
+    """
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     max_duration_s: Seconds = 12 * 3600.0
     max_source_bytes: Count = 8 * 1024**3
+    max_spool_bytes: Count = 4 * 1024**3
 
 
 class Config(_Table):

@@ -26,7 +26,7 @@ class DecodedWindow:
     """What the model said about one window.
 
     *covered_s* is how far into the window its words reach: what comes after has not been heard. *suspect* names the
-    checks that the text failed at every temperature.
+    checks that the text failed in every pass. *tokens* are those of the text.
     """
 
     segments: tuple[DecodedSegment, ...]
@@ -36,6 +36,7 @@ class DecodedWindow:
     no_speech_prob: float
     temperature: float
     suspect: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()
 
 
 def assemble(windows: Iterable[tuple[float, float, DecodedWindow]], floor_s: float = 0.0) -> list[Segment]:

@@ -1,6 +1,6 @@
 """One job in one engine process: its reports taken into the checkpoint, its end turned into a result or an error.
 
-Owns what survives an engine's death; knows nothing of slots, restarts or other jobs.
+Owns what survives an engine's death; knows nothing of seats, restarts or other jobs.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _death_error(death: Death, *, asked: bool, stopped: bool, job_id: int) -> Ex
         return JobCancelled("cancelled")
     if stopped:
         return EngineUnavailable("the engine was stopped")
-    return EngineDied(f"the engine died during job {job_id}: {death.reason}", alone=death.alone)
+    return EngineDied(f"the engine died during job {job_id}: {death.reason}", n_inside=death.n_inside)
 
 
 def _failure_error(failed: Failed) -> Exception:

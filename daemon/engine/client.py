@@ -1,6 +1,6 @@
-"""The engine, seen from the daemon: many threads ask for transcripts, one process with one model makes them.
+"""The engine, seen from the daemon: many threads ask for transcripts, a process for each device and model makes them.
 
-Owns slots, model changes, restarts and what survives a death; imports no machine-learning library. The rest of the
+Owns which job goes to which process and what survives a death; imports no machine-learning library. The rest of the
 daemon knows the engine through this module only.
 """
 
@@ -8,46 +8,80 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
 from daemon.engine.attempt import Attempt, Checkpoint, Request
-from daemon.engine.gate import POLL_S, Gate
-from daemon.engine.process import Death, EngineProcess, Launch, Limits
-from daemon.engine.protocol import Failure, Fatal, Ready, ServerSettings
-from daemon.engine.restarts import RestartLimits, Restarts
-from daemon.errors import ConfigError, EngineUnavailable, JobCancelled
+from daemon.engine.gate import Gate, GateSettings, Ticket
+from daemon.engine.process import EngineProcess, Limits
+from daemon.engine.protocol import Profile, Ready, ServerSettings
+from daemon.engine.restarts import RestartLimits
+from daemon.engine.seat import SeatProcess, SeatSettings, SeatStatus, State
+from daemon.errors import ConfigError, EngineDied, EngineUnavailable
 from daemon.options import JobOptions
-from daemon.transcript import Transcript
+from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 
-__all__ = ["Checkpoint", "Engine", "EngineSettings", "EngineStatus", "Limits", "Request", "RestartLimits"]
+__all__ = [
+    "Checkpoint",
+    "Engine",
+    "EngineSettings",
+    "EngineStatus",
+    "Limits",
+    "Request",
+    "RestartLimits",
+    "company_after",
+    "devices_of",
+]
 
 log = logging.getLogger(__name__)
 
-State = Literal["starting", "ready", "down", "stopped"]
+_BARRED_S: Final = 600.0
+"""How long a device that cannot run a model is passed over, while another one can."""
 
-_MODEL_CHANGE_GRACE_S = 5.0  # an engine without jobs ends at once; this is for one that does not
+_PROOF_S: Final = 600.0
+"""A suspect that has done so much audio since the death has passed what was in the model then.
+
+If not, the next death finds it farther on, and it is a suspect again.
+"""
+
+_IDLE_LOOK_S: Final = 5.0
+"""How often to look for models that are not used, at the most."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How the operator wants the engine. *threads* 0: as many as there are cores, shared among the *slots*."""
+    """How the operator wants the engine; the keys of ``[engine]``.
+
+    *lanes*, *threads* and *max_batch* 0: chosen by the engine process. *max_open* recordings are in one process at
+    once, *max_models* models on one device. A model without jobs for *idle_unload_s* is given up; 0 means never.
+    """
 
     models_dir: Path
     device: str = "auto"
     compute_type: str = "auto"
-    slots: int = 2
+    lanes: int = 0
     threads: int = 0
+    max_batch: int = 0
+    profile: Profile = "balanced"
+    max_open: int = 32
+    max_models: int = 1
+    idle_unload_s: float = 0.0
     allow_download: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The engine at one moment. *n_jobs* are in it; *n_restarts* counts starts after a death."""
+    """The engine at one moment. *n_jobs* are in it, *n_waiting* wait for a place.
+
+    *n_restarts* counts starts after a death. *pid*, *model*, *device* and *compute_type* are those of the first seat
+    that is in *state*; *seats* has all of them.
+    """
 
     state: State
     pid: int | None
@@ -55,12 +89,33 @@ class EngineStatus:
     device: str | None
     compute_type: str | None
     n_jobs: int
+    n_waiting: int
     n_restarts: int
     last_error: str | None
+    seats: tuple[SeatStatus, ...]
+
+
+_STATES: Final[tuple[State, ...]] = ("ready", "starting", "down", "unloaded", "stopped")
+"""The state of the whole is the first of these that some seat is in."""
+
+
+def devices_of(device: str) -> tuple[str, ...]:
+    """The devices that a setting names, each with an engine of its own: ``cuda:0,1`` are two."""
+    kind, _, numbers = device.partition(":")
+    return tuple(f"{kind}:{number}" for number in numbers.split(",")) if numbers else (device,)
+
+
+def company_after(died: EngineDied, n_deaths: int) -> int:
+    """How many recordings may be in the engine with one that was in it at *n_deaths* deaths, the last being *died*.
+
+    After the first death the suspects go in groups of about the root of their number, after the second each alone: a
+    recording that kills the engine is found at the third death, and most of the others never have to be alone.
+    """
+    return 1 if n_deaths > 1 else max(1, math.isqrt(died.n_inside))
 
 
 class Engine:
-    """The one engine of a device. Every method may be called from any thread."""
+    """All engine processes. Every method may be called from any thread."""
 
     def __init__(
         self,
@@ -72,23 +127,47 @@ class Engine:
         restart_limits: RestartLimits | None = None,
     ) -> None:
         self._settings = settings
-        self._on_output = on_output
-        self._module = module
-        self._limits = limits or Limits()
-        self._gate = Gate(settings.slots)
-        self._restarts = Restarts(restart_limits or RestartLimits())
+        self._devices = devices_of(settings.device)
+        self._gate = Gate(GateSettings(self._devices, settings.max_open, settings.max_models))
         self._ids = itertools.count(1)
-        self._starting = threading.Lock()
         self._stopped = threading.Event()
-        self._process: EngineProcess | None = None
-        self._died = False  # since the last start
-        self._n_restarts = 0
-        self._last_error: str | None = None
+
+        def holder(device: str) -> SeatProcess:
+            seat_settings = SeatSettings(
+                device=device,
+                module=module,
+                limits=limits or Limits(),
+                restart_limits=restart_limits or RestartLimits(),
+                server_settings=self._server_settings,
+                on_output=on_output,
+                on_trouble=self._on_trouble,
+            )
+            return SeatProcess(seat_settings, self._stopped)
+
+        self._holders = [holder(seat.device) for seat in self._gate.seats]
+        if settings.idle_unload_s > 0:
+            threading.Thread(target=self._watch_idle, name="engine-idle", daemon=True).start()
 
     def start(self, model: str) -> None:
-        """Load *model* now. Raises ConfigError for what the operator must mend, EngineUnavailable if it dies."""
-        with self._gate.enter(model, alone=True, cancelled=threading.Event()):
-            self._running(model, threading.Event())
+        """Load *model* now, on every device at once.
+
+        Raises only where no device can run it: ConfigError where the operator must mend each, else EngineUnavailable.
+        """
+        with ThreadPoolExecutor(len(self._devices), thread_name_prefix="engine-start") as pool:
+            starts = [pool.submit(self._start_on, device, model) for device in self._devices]
+        errors = [error for start in starts if (error := start.result())]
+        if len(errors) == len(self._devices):
+            raise next((error for error in errors if not isinstance(error, ConfigError)), errors[0])
+
+    def _start_on(self, device: str, model: str) -> ConfigError | EngineUnavailable | None:
+        nobody = threading.Event()
+        try:
+            with self._gate.enter(model, cancelled=nobody, company=1, device=device) as ticket:
+                self._running(ticket, nobody)
+        except (ConfigError, EngineUnavailable) as error:
+            self._pass_over(device, model, error)
+            return error
+        return None
 
     def transcribe(
         self,
@@ -97,61 +176,128 @@ class Engine:
         *,
         progress: Callable[[float, float], None],
         cancelled: threading.Event,
-        alone: bool = False,
+        company: int | None = None,
     ) -> Transcript:
-        """The transcript of *request*; blocks for a slot and for the work. *checkpoint* grows window by window.
+        """The transcript of *request*; blocks for a place and for the work. *checkpoint* grows window by window.
 
         A call with the checkpoint of an earlier one goes on after it. *progress* gets the seconds done and the seconds
-        in all. With *alone* no other job is in the engine meanwhile. Raises EngineDied, EngineUnavailable,
-        JobCancelled, ConfigError, RecordingError, and RuntimeError for a bug in the engine.
+        in all. *company* limits how many jobs are in the process meanwhile (see `company_after`); 1 means alone. Raises
+        EngineDied, EngineUnavailable, JobCancelled, ConfigError, RecordingError, and RuntimeError for a bug in the
+        engine.
         """
         if not request.spans:
             return self._silent(request.options)
-        with self._gate.enter(request.options.model, alone=alone, cancelled=cancelled):
-            process, ready = self._running(request.options.model, cancelled)
-            attempt = Attempt(process, request, checkpoint, progress)
-            attempt.run(next(self._ids), cancelled, self._stopped)
-        return Transcript(
-            segments=tuple(checkpoint.segments),
-            language=checkpoint.language or "",
-            language_probability=checkpoint.language_probability,
-            model=ready.model,
-            device=ready.device,
-            compute_type=ready.compute_type,
-        )
+        while True:
+            with self._gate.enter(request.options.model, cancelled=cancelled, company=company) as ticket:
+                try:
+                    process, ready = self._running(ticket, cancelled)
+                except (ConfigError, EngineUnavailable) as error:
+                    if self._stopped.is_set() or not self._pass_over(_device(ticket), ticket.model, error):
+                        raise
+                    continue
+                attempt = Attempt(process, request, checkpoint, self._proving(ticket, checkpoint, progress))
+                try:
+                    attempt.run(next(self._ids), cancelled, self._stopped)
+                except EngineDied as error:
+                    if error.n_inside:
+                        raise
+                    continue  # it was dead before this job was in it
+                self._holder(ticket).worked(ticket.model)
+            return _transcript(checkpoint, ready)
+
+    def _proving(
+        self, ticket: Ticket, checkpoint: Checkpoint, progress: Callable[[float, float], None]
+    ) -> Callable[[float, float], None]:
+        """*progress*, and an end of the suspicion against a job that went on for long enough."""
+        enough = checkpoint.next_sample + _PROOF_S * SAMPLE_RATE_HZ
+
+        def advance(done_s: float, total_s: float) -> None:
+            if checkpoint.next_sample >= enough and ticket.company < self._settings.max_open:
+                self._gate.relax(ticket)
+            progress(done_s, total_s)
+
+        return advance
 
     def status(self) -> EngineStatus:
         """The engine now; never blocks."""
-        process = self._process
-        ready = process.ready if process else None
+        seats = tuple(holder.status(seat.n_jobs) for holder, seat in zip(self._holders, self._gate.seats, strict=True))
+        first = min(seats, key=lambda seat: _STATES.index(seat.state))
         return EngineStatus(
-            state=self._state(process),
-            pid=process.pid if process and not process.dead else None,
-            model=process.model if process else None,
-            device=ready.device if ready else None,
-            compute_type=ready.compute_type if ready else None,
-            n_jobs=self._gate.n_inside,
-            n_restarts=self._n_restarts,
-            last_error=self._last_error,
+            state=first.state,
+            pid=first.pid,
+            model=first.model,
+            device=first.device,
+            compute_type=first.compute_type,
+            n_jobs=sum(seat.n_jobs for seat in seats),
+            n_waiting=self._gate.n_waiting,
+            n_restarts=sum(seat.n_restarts for seat in seats),
+            last_error=next((seat.last_error for seat in (first, *seats) if seat.last_error), None),
+            seats=seats,
         )
 
     def close(self, grace_s: float) -> None:
         """Stop for good; jobs still inside raise EngineUnavailable. Safe to call again."""
         self._stopped.set()
         self._gate.close()
-        if self._process is not None:
-            self._process.close(grace_s)
+        with ThreadPoolExecutor(len(self._holders), thread_name_prefix="engine-close") as pool:
+            for holder in self._holders:
+                pool.submit(holder.close, grace_s)
 
-    def _state(self, process: EngineProcess | None) -> State:
-        if self._stopped.is_set() or process is None:
-            return "stopped"
-        if process.dead:
-            return "down"
-        return "ready" if process.ready else "starting"
+    def unload_idle(self, idle_s: float) -> int:
+        """End the processes that have had no job for *idle_s*; how many there were. The next job starts them again."""
+        n_unloaded = 0
+        for holder, seat in zip(self._holders, self._gate.seats, strict=True):
+            if holder.process is None or holder.process.dead:
+                continue
+            with self._gate.empty(seat, time.monotonic() - idle_s) as is_empty:
+                if is_empty and holder.unload():
+                    n_unloaded += 1
+                    log.info(
+                        "No job for %.0f s: the model %s is given up on %s until it is needed",
+                        idle_s,
+                        seat.model,
+                        seat.device,
+                        extra={"event": "engine_unloaded", "model": seat.model, "device": seat.device},
+                    )
+        return n_unloaded
+
+    def _watch_idle(self) -> None:
+        idle_s = self._settings.idle_unload_s
+        while not self._stopped.wait(min(_IDLE_LOOK_S, idle_s / 2)):
+            self.unload_idle(idle_s)
+
+    def _holder(self, ticket: Ticket) -> SeatProcess:
+        assert ticket.seat is not None
+        return self._holders[ticket.seat.number]
+
+    def _running(self, ticket: Ticket, cancelled: threading.Event) -> tuple[EngineProcess, Ready]:
+        return self._holder(ticket).running(ticket.model, cancelled)
+
+    def _pass_over(self, device: str, model: str, error: ConfigError | EngineUnavailable) -> bool:
+        """Send jobs for *model* elsewhere; whether there is another device that may have it."""
+        if isinstance(error, ConfigError):
+            self._gate.bar(device, model, time.monotonic() + _BARRED_S)
+        # A death or a full device has barred it already, for as long as the next start has to wait.
+        others = [other for other in self._devices if other != device]
+        left = [other for other in others if not self._gate.is_barred(other, model)]
+        if left:
+            log.warning(
+                "%s cannot run %r, going on with %s: %s",
+                device,
+                model,
+                ", ".join(left),
+                error,
+                extra={"event": "device_passed_over", "device": device, "model": model},
+            )
+        return bool(left)
+
+    def _on_trouble(self, device: str, model: str, rest_s: float) -> None:
+        """A process died or could not load: others have the jobs until it may be started again."""
+        self._gate.bar(device, model, time.monotonic() + rest_s)
 
     def _silent(self, options: JobOptions) -> Transcript:
         """The transcript of a recording without speech: the model would only invent words."""
-        ready = self._process.ready if self._process else None
+        ready = next((holder.ready for holder in self._holders if holder.ready), None)
         return Transcript(
             segments=(),
             language=options.language or "",
@@ -161,83 +307,32 @@ class Engine:
             compute_type=ready.compute_type if ready else "",
         )
 
-    def _running(self, model: str, cancelled: threading.Event) -> tuple[EngineProcess, Ready]:
-        """A process with *model*, started if need be. Only for a thread inside the gate: nobody uses another model."""
-        while not self._starting.acquire(timeout=POLL_S):
-            self._check(cancelled)
-        try:
-            process = self._process
-            if process is not None and process.model == model and not process.dead and process.ready:
-                return process, process.ready
-            if process is not None:
-                process.close(_MODEL_CHANGE_GRACE_S)
-            return self._started(model, cancelled)
-        finally:
-            self._starting.release()
-
-    def _started(self, model: str, cancelled: threading.Event) -> tuple[EngineProcess, Ready]:
-        self._wait_out_backoff(cancelled)
-        if self._died:
-            self._n_restarts += 1
-            log.info("Starting the engine again", extra={"event": "engine_restart", "n_restarts": self._n_restarts})
-        self._died = False
-        process = self._process = EngineProcess(
-            Launch(self._module, self._server_settings(model), self._limits, self._on_output, self._on_death)
-        )
-        try:
-            return process, self._loaded(process, cancelled)
-        except BaseException:
-            process.close(0.0)
-            raise
-
-    def _wait_out_backoff(self, cancelled: threading.Event) -> None:
-        while (wait_s := self._restarts.wait_s(time.monotonic())) > 0:
-            self._check(cancelled)
-            cancelled.wait(min(wait_s, POLL_S))
-
-    def _loaded(self, process: EngineProcess, cancelled: threading.Event) -> Ready:
-        while True:
-            self._check(cancelled)
-            begun = process.begun(POLL_S)
-            if isinstance(begun, Ready):
-                log.info(
-                    "The engine is ready: %s on %s, %s",
-                    begun.model,
-                    begun.device,
-                    begun.compute_type,
-                    extra={"event": "engine_ready", "engine_pid": begun.pid, "load_s": begun.load_s},
-                )
-                return begun
-            if isinstance(begun, Fatal):
-                self._last_error = begun.message
-                if begun.kind is Failure.CONFIG:
-                    raise ConfigError(begun.message)
-                self._restarts.died(time.monotonic())  # it is tried again, but not at once
-                raise EngineUnavailable(begun.message)
-            if isinstance(begun, Death):
-                raise EngineUnavailable(f"the engine ended while it loaded {process.model!r}: {begun.reason}")
-
-    def _check(self, cancelled: threading.Event) -> None:
-        if cancelled.is_set():
-            raise JobCancelled("cancelled while the engine was starting")
-        if self._stopped.is_set():
-            raise EngineUnavailable("the engine is being stopped")
-
-    def _on_death(self, reason: str) -> None:
-        """Called by the process's reader before any job hears of it."""
-        self._died = True
-        self._last_error = reason
-        self._restarts.died(time.monotonic())
-        log.error("The engine died: %s", reason, extra={"event": "engine_died", "reason": reason})
-
-    def _server_settings(self, model: str) -> ServerSettings:
+    def _server_settings(self, device: str, model: str) -> ServerSettings:
         settings = self._settings
         return ServerSettings(
             model=model,
-            device=settings.device,
+            device=device,
             compute_type=settings.compute_type,
-            slots=settings.slots,
+            lanes=settings.lanes,
             threads=settings.threads,
+            max_batch=settings.max_batch,
+            profile=settings.profile,
             models_dir=str(settings.models_dir),
             allow_download=settings.allow_download,
         )
+
+
+def _device(ticket: Ticket) -> str:
+    assert ticket.seat is not None
+    return ticket.seat.device
+
+
+def _transcript(checkpoint: Checkpoint, ready: Ready) -> Transcript:
+    return Transcript(
+        segments=tuple(checkpoint.segments),
+        language=checkpoint.language or "",
+        language_probability=checkpoint.language_probability,
+        model=ready.model,
+        device=ready.device,
+        compute_type=ready.compute_type,
+    )

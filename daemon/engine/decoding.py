@@ -1,215 +1,254 @@
-"""One batch of windows through the model: features, encoder, decoder, and another try where the text is not credible.
+"""One batch of windows through the model: features, encoder, languages or texts, and the times of words.
 
-The seam for batching across recordings: windows in, decoded windows out, nothing kept in between. Knows nothing of
-jobs, files or the order of windows.
+Windows in, answers out, nothing kept in between. Knows nothing of jobs, of files, of the order of windows, or of
+whether a text is good enough.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from daemon.engine import guards
-from daemon.engine.assembly import DecodedSegment, DecodedWindow
-from daemon.engine.runtime import Encoded, Generated, Model, Samples, Tokenizer, to_array, to_storage
-from daemon.engine.timestamps import STEP_S, split_at_timestamps
-from daemon.engine.windows import MAX_WINDOW_SAMPLES
+from daemon.engine.passes import FRAMES_PER_S, WHOLE_FRAMES, Attempt, Pass
+from daemon.engine.runtime import Encoded, Generated, Mel, Model, Samples, Tokenizer, to_array, to_storage
+from daemon.engine.timestamps import STEP_S
 from daemon.engine.words import Line, words_of_lines
-from daemon.transcript import SAMPLE_RATE_HZ
+from daemon.options import Quality, Task
+from daemon.transcript import SAMPLE_RATE_HZ, Span, Word
 
-_MAX_TEXT_TOKENS: Final = 224
-# Half of the 448 positions of Whisper's decoder; the other half is for the prompt.
+_POSITIONS: Final = 448  # of Whisper's decoder, for the prompt and the text
 
-_MAX_LENGTH: Final = 2 * _MAX_TEXT_TOKENS
-# CTranslate2 stops at the smaller of max_length / 2 and max_length - prompt.
+_MAX_TEXT_TOKENS: Final = _POSITIONS // 2
 
-_MAX_PROMPT_TOKENS: Final = _MAX_TEXT_TOKENS - 1  # and the token that announces it
+MAX_PROMPT_TOKENS: Final = _MAX_TEXT_TOKENS - 1  # and the token that announces it
+"""What text comes before a window may take of the model's positions."""
+
+_TOKENS_PER_S: Final = 7
+_TOKENS_MORE: Final = 16
+# The fastest speech in Latin script has about six tokens a second. A loop runs on to the limit, and its whole batch
+# with it, so the limit is worth being tight; a text that reaches it is asked again without.
+
+_FEW_TOKENS: Final = frozenset("de en es fr it nl pt".split())
+# The languages that the vocabulary writes with few tokens; for others the limit stays at the model's own.
 
 _BEST_OF: Final = 5  # samples drawn at each temperature above zero, as in the original algorithm
 
-_SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // 100  # of the features
+SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // 100  # of the features
 
-_WINDOW_FRAMES: Final = MAX_WINDOW_SAMPLES // _SAMPLES_PER_FRAME
+_LOUDEST_SAMPLES: Final = SAMPLE_RATE_HZ // 10  # the stretch that a window's level is taken from
+
+Listening = tuple[dict[str, float], Encoded]
+"""Language code to probability, and what the encoder made of the window."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowRequest:
-    """Everything that the model has to know to decode one window.
+    """Everything that the model has to know of one window.
 
-    *samples* hold at most 30 s. *prompt* are the tokens of text that comes before, at most 223. *encoded* is what
-    `Decoder.encode` made of *samples*, where the caller has it already.
+    *samples* hold at most 30 s, *speech* is where in them somebody speaks. *prompt* are the tokens of text that comes
+    before, at most 223, and *prompt_text* what of it a person wrote.
     """
 
     samples: Samples
     language: str
-    task: str
-    prompt: tuple[int, ...] = ()
+    task: Task = "transcribe"
+    quality: Quality = "fast"
     beam_size: int = 5
+    prompt: tuple[int, ...] = ()
+    prompt_text: str = ""
     words: bool = False
-    encoded: Encoded | None = None
+    speech: tuple[Span, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """The length of the window."""
+        return len(self.samples) / SAMPLE_RATE_HZ
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds of speech in it; all of it where nobody looked."""
+        if not self.speech:
+            return self.duration_s
+        return sum(span.end - span.start for span in self.speech) / SAMPLE_RATE_HZ
+
+    @property
+    def level_dbfs(self) -> float | None:
+        """The level of the loudest tenth of a second, root mean square; None for a shorter window."""
+        whole = len(self.samples) // _LOUDEST_SAMPLES * _LOUDEST_SAMPLES
+        if not whole:
+            return None
+        power = np.square(self.samples[:whole].reshape(-1, _LOUDEST_SAMPLES)).mean(axis=1).max()
+        return float(10.0 * np.log10(max(float(power), 1e-12)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One text for one window, and how credible it is."""
+class Key:
+    """What CTranslate2 wants equal in one call, and what must not depend on the other windows in it."""
 
-    tokens: tuple[int, ...]
-    text: str
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-    temperature: float
+    n_frames: int
+    way: Pass | None  # None: only the language is asked
+    n_prompt: int = 0
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """One question to the model: a window, its features, and the way to ask (None: for its language).
+
+    *mel* are the features of the window alone, *n_frames* is how many the encoder sees.
+    """
+
+    request: WindowRequest
+    mel: Mel
+    n_frames: int
+    way: Pass | None
+    encoded: Encoded | None = None
 
     @property
-    def failed(self) -> tuple[str, ...]:
-        return guards.failed_checks(self.compression_ratio, self.avg_logprob)
+    def key(self) -> Key:
+        """Asks of one key may be put together."""
+        if self.way is None:
+            return Key(self.n_frames, None)
+        return Key(self.n_frames, self.way, len(self.request.prompt), self._max_tokens())
 
-    @property
-    def silence(self) -> bool:
-        return guards.is_silence(self.no_speech_prob, self.avg_logprob)
-
-    @property
-    def credible(self) -> bool:
-        # A loop is not excused by silence: what repeats itself was not heard.
-        return not self.failed or (self.silence and guards.REPETITION not in self.failed)
+    def _max_tokens(self) -> int:
+        """The same for all windows of a bucket: a window's text does not depend on the longest of its batch."""
+        if self.request.language not in _FEW_TOKENS or self.way is None or self.way.timestamps:
+            return _MAX_TEXT_TOKENS
+        return min(_MAX_TEXT_TOKENS, _TOKENS_PER_S * self.n_frames // FRAMES_PER_S + _TOKENS_MORE)
 
 
 class Decoder:
-    """Decodes windows on one model. Any number of threads may use it at once."""
+    """Asks one model. Any number of threads may use it at once."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._whisper = model.whisper
+        self._on_cpu = model.whisper.device == "cpu"
+        # A step of a second wastes little of the encoder's time; a GPU would rather have fuller batches.
+        self.bucket_frames: Final = FRAMES_PER_S if self._on_cpu else 5 * FRAMES_PER_S
+        """What the encoder sees is a multiple of this."""
 
     @property
     def languages(self) -> frozenset[str]:
         """The language codes that the model knows; only ``en`` for an English model."""
         return self._model.languages
 
-    def prompt(self, hotwords: str | None, initial_prompt: str | None) -> tuple[int, ...]:
-        """The prompt tokens of *hotwords* and *initial_prompt*; the end of it where it is too long."""
+    def tokenizer(self, language: str, task: Task) -> Tokenizer:
+        """The tokens of *language* and *task*."""
+        return self._model.tokenizer(language, task)
+
+    def prompt(self, *texts: str | None) -> tuple[int, ...]:
+        """The prompt tokens of *texts*; the end of it where it is too long."""
         tokenizer = self._model.tokenizer("en", "transcribe")  # text encodes alike in all languages
-        texts = [text.strip() for text in (hotwords, initial_prompt) if text and text.strip()]
-        tokens = [token for text in texts for token in tokenizer.encode(" " + text)]
-        return tuple(tokens[-_MAX_PROMPT_TOKENS:])
+        kept = [text.strip() for text in texts if text and text.strip()]
+        tokens = [token for text in kept for token in tokenizer.encode(" " + text)]
+        return tuple(tokens[-MAX_PROMPT_TOKENS:])
 
-    def encode(self, samples: Samples, *, to_cpu: bool = False) -> Encoded:
-        """The encoder's output for one window of at most 30 s."""
-        mel = self._model.features(np.pad(samples, (0, _SAMPLES_PER_FRAME)))[:, :_WINDOW_FRAMES]
-        # Filled up with zero features, not with silence. The model was trained on silence, but on 30 minutes of speech
-        # in ten languages zeros gave fewer errors in every larger group (11.4 against 11.8 % in all, base, int8).
-        padded = np.pad(mel, ((0, 0), (0, _WINDOW_FRAMES - mel.shape[1])))
-        return self._whisper.encode(to_storage(padded[np.newaxis]), to_cpu=to_cpu)
+    def features(self, samples: Samples) -> Mel:
+        """The features of a window alone, 100 frames a second."""
+        return self._model.features(np.pad(samples, (0, SAMPLES_PER_FRAME)))[:, :WHOLE_FRAMES]
 
-    def language_probabilities(self, encoded: Encoded) -> dict[str, float]:
-        """Language code to probability for one encoded window; an English model knows nothing else."""
+    def encode(self, asks: Sequence[Ask]) -> list[Encoded]:
+        """The encoder's output for each of *asks*, which are of one key, in the host's memory."""
+        # Filled up with zero features, not with silence. The model was trained on silence, but on 20 minutes of speech
+        # in ten languages zeros gave fewer errors, with short windows (11.5 against 12.0 %) as with whole ones (10.9
+        # against 11.5 %; base, int8).
+        mels = [np.pad(ask.mel, ((0, 0), (0, ask.n_frames - ask.mel.shape[1]))) for ask in asks]
+        # One at a time on a CPU: its cache holds the attention of one window, not of two.
+        together = 1 if self._on_cpu else len(mels)
+        outputs: list[Encoded] = []
+        for first in range(0, len(mels), together):
+            stacked = to_storage(np.stack(mels[first : first + together]))
+            output = to_array(self._whisper.encode(stacked, to_cpu=True))
+            outputs.extend(output[n : n + 1] for n in range(len(output)))
+        return outputs
+
+    def listen(self, encoded: Sequence[Encoded]) -> list[Listening]:
+        """Language code to probability for each encoded window; an English model knows nothing else."""
         if not self._whisper.is_multilingual:
-            return {"en": 1.0}
-        return {token[2:-2]: probability for token, probability in self._whisper.detect_language(encoded)[0]}
-
-    def decode(self, batch: Sequence[WindowRequest]) -> list[DecodedWindow]:
-        """The decoded windows of *batch*, in its order. What one item gives does not depend on the others.
-
-        Texts that are not credible are sampled again at rising temperatures: only those depend on chance.
-        """
-        encoded = [
-            self.encode(item.samples, to_cpu=len(batch) > 1) if item.encoded is None else item.encoded for item in batch
-        ]
-        attempts: list[list[_Attempt]] = [[] for _ in batch]
-        for temperature in guards.TEMPERATURES:
-            open_items = [n for n, tries in enumerate(attempts) if not (tries and tries[-1].credible)]
-            for group in _groups(batch, open_items):
-                for n, attempt in zip(group, self._attempt(batch, encoded, group, temperature), strict=True):
-                    attempts[n].append(attempt)
+            return [({"en": 1.0}, item) for item in encoded]
+        found = self._whisper.detect_language(_stack(encoded))
         return [
-            self._decoded(item, output, _best(tries))
-            for item, output, tries in zip(batch, encoded, attempts, strict=True)
+            ({token[2:-2]: probability for token, probability in languages}, item)
+            for languages, item in zip(found, encoded, strict=True)
         ]
 
-    def _attempt(
-        self, batch: Sequence[WindowRequest], encoded: Sequence[Encoded], group: Sequence[int], temperature: float
-    ) -> list[_Attempt]:
-        tokenizers = [self._model.tokenizer(batch[n].language, batch[n].task) for n in group]
-        search: dict[str, object] = {"beam_size": batch[group[0]].beam_size}
-        if temperature > 0:
+    def attempt(self, asks: Sequence[Ask], encoded: Sequence[Encoded]) -> list[Attempt]:
+        """What the model says to *asks*, which are of one key. At temperature 0 none depends on the others."""
+        key, way = asks[0].key, asks[0].way
+        assert way is not None
+        tokenizers = [self.tokenizer(ask.request.language, ask.request.task) for ask in asks]
+        prompts = [_prompt(tokenizer, ask) for tokenizer, ask in zip(tokenizers, asks, strict=True)]
+        search: dict[str, object] = {"beam_size": way.beam_size}
+        if way.temperature > 0:
             # sampling_topk is 1 unless told, which is greedy at any temperature.
             search = {"beam_size": 1, "num_hypotheses": _BEST_OF, "sampling_topk": 0}
-            search["sampling_temperature"] = temperature
+            search["sampling_temperature"] = way.temperature
+        if way.timestamps:
+            search["max_initial_timestamp_index"] = round(1.0 / STEP_S)  # speech begins within a second of its window
+        max_tokens, max_length = text_limit(key.max_tokens, len(prompts[0]))
         results = self._whisper.generate(
-            _stack([encoded[n] for n in group]),
-            [_prompt(tokenizer, batch[n].prompt) for n, tokenizer in zip(group, tokenizers, strict=True)],
-            max_length=_MAX_LENGTH,
-            max_initial_timestamp_index=round(1.0 / STEP_S),  # speech begins within a second of its window
+            _stack(encoded),
+            prompts,
+            max_length=max_length,
             suppress_tokens=_suppressed(tokenizers[0]),
             return_scores=True,
             return_no_speech_prob=True,
             **search,
         )
-        return [_read(result, tokens, temperature) for result, tokens in zip(results, tokenizers, strict=True)]
+        return [
+            _read(result, tokenizer, ask, max_tokens)
+            for result, tokenizer, ask in zip(results, tokenizers, asks, strict=True)
+        ]
 
-    def _decoded(self, item: WindowRequest, encoded: Encoded, best: _Attempt) -> DecodedWindow:
-        duration_s = len(item.samples) / SAMPLE_RATE_HZ
-        silence = best.silence or not best.text
-        tokenizer = self._model.tokenizer(item.language, item.task)
-        lines, covered_s = (
-            ([], duration_s)
-            if silence
-            else split_at_timestamps(best.tokens, tokenizer.eot, tokenizer.timestamp_begin, duration_s)
-        )
-        segments = [DecodedSegment(start, end, tokenizer.decode(tokens)) for start, end, tokens in lines]
-        if item.words and segments:
-            segments = self._with_words(item, encoded, tokenizer, [tokens for _, _, tokens in lines], segments)
-        return DecodedWindow(
-            segments=tuple(segments),
-            covered_s=covered_s,
-            avg_logprob=round(best.avg_logprob, 4),
-            compression_ratio=round(best.compression_ratio, 3),
-            no_speech_prob=round(best.no_speech_prob, 4),
-            temperature=best.temperature,
-            suspect=() if silence else best.failed,
-        )
-
-    def _with_words(
-        self,
-        item: WindowRequest,
-        encoded: Encoded,
-        tokenizer: Tokenizer,
-        texts: Sequence[Sequence[int]],
-        segments: Sequence[DecodedSegment],
-    ) -> list[DecodedSegment]:
-        tokens = list(itertools.chain.from_iterable(texts))
-        n_frames = max(1, len(item.samples) // _SAMPLES_PER_FRAME)
-        aligned = self._whisper.align(encoded, tokenizer.sot_sequence, [tokens], n_frames)[0]
-        first_step: dict[int, int] = {}
-        for token, step in aligned.alignments:
-            first_step.setdefault(token, step)
-        times_s = [first_step[n] * STEP_S for n in sorted(first_step)]
-        lines = [Line(*tokenizer.split_to_word_tokens(text), len(text)) for text in texts]
-        words = words_of_lines(lines, times_s, aligned.text_token_probs)
-        return [replace(segment, words=spoken) for segment, spoken in zip(segments, words, strict=True)]
+    def words(
+        self, requests: Sequence[WindowRequest], encoded: Sequence[Encoded], texts: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[tuple[Word, ...]]]:
+        """The words of each line of each window; *texts* are the text tokens of its lines, never none."""
+        groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
+        for n, request in enumerate(requests):
+            groups[request.language, request.task].append(n)  # one start sequence for all of a call
+        words: dict[int, list[tuple[Word, ...]]] = {}
+        for (language, task), group in groups.items():
+            tokenizer = self.tokenizer(language, task)
+            n_frames = [max(1, len(requests[n].samples) // SAMPLES_PER_FRAME) for n in group]
+            flat = [[token for line in texts[n] for token in line] for n in group]
+            aligned = self._whisper.align(_stack([encoded[n] for n in group]), tokenizer.sot_sequence, flat, n_frames)
+            for n, found in zip(group, aligned, strict=True):
+                first_step: dict[int, int] = {}
+                for token, step in found.alignments:
+                    first_step.setdefault(token, step)
+                times_s = [first_step[token] * STEP_S for token in sorted(first_step)]
+                lines = [Line(*tokenizer.split_to_word_tokens(line), len(line)) for line in texts[n]]
+                words[n] = words_of_lines(lines, times_s, found.text_token_probs)
+        return [words[n] for n in range(len(requests))]
 
 
-def _groups(batch: Sequence[WindowRequest], items: Iterable[int]) -> list[list[int]]:
-    """Items that one call may hold: CTranslate2 wants prompts of one length, and one beam size a call."""
+def text_limit(max_tokens: int, n_prompt: int) -> tuple[int, int]:
+    """How many of *max_tokens* fit after a prompt of *n_prompt*, and CTranslate2's ``max_length`` for just as many.
 
-    def key(n: int) -> tuple[int, int]:
-        return len(batch[n].prompt), batch[n].beam_size
-
-    return [list(group) for _, group in itertools.groupby(sorted(items, key=key), key=key)]
-
-
-def _stack(encoded: Sequence[Encoded]) -> Encoded:
-    if len(encoded) == 1:
-        return encoded[0]
-    return to_storage(np.concatenate([to_array(item) for item in encoded]))
+    It stops at the smaller of ``max_length / 2`` and ``max_length`` less the prompt's tokens but the last, and fails
+    when it runs out of positions.
+    """
+    start_step = n_prompt - 1
+    n_tokens = min(max_tokens, _POSITIONS - start_step)
+    return n_tokens, max(2 * n_tokens, n_tokens + start_step)
 
 
-def _prompt(tokenizer: Tokenizer, before: tuple[int, ...]) -> list[int]:
-    return [*((tokenizer.sot_prev, *before) if before else ()), *tokenizer.sot_sequence]
+def _stack(encoded: Sequence[Encoded]) -> object:
+    return to_storage(np.concatenate(encoded) if len(encoded) > 1 else encoded[0])
+
+
+def _prompt(tokenizer: Tokenizer, ask: Ask) -> list[int]:
+    before = ask.request.prompt
+    start = [*((tokenizer.sot_prev, *before) if before else ()), *tokenizer.sot_sequence]
+    return start if ask.way is not None and ask.way.timestamps else [*start, tokenizer.no_timestamps]
 
 
 def _suppressed(tokenizer: Tokenizer) -> list[int]:
@@ -217,22 +256,23 @@ def _suppressed(tokenizer: Tokenizer) -> list[int]:
     return sorted({*tokenizer.non_speech_tokens, *special, tokenizer.no_speech})
 
 
-def _read(result: Generated, tokenizer: Tokenizer, temperature: float) -> _Attempt:
+def _read(result: Generated, tokenizer: Tokenizer, ask: Ask, max_tokens: int) -> Attempt:
+    assert ask.way is not None
     tokens = tuple(result.sequences_ids[0])
-    text = tokenizer.decode(tokens).strip()
-    return _Attempt(
-        tokens=tokens,
-        text=text,
+    said = tuple(token for token in tokens if token < tokenizer.eot)
+    request = ask.request
+    evidence = guards.Evidence(
+        text=tokenizer.decode(said).strip(),
+        tokens=said,
+        language=request.language,
+        task=request.task,
         avg_logprob=guards.average_logprob(result.scores[0], len(tokens)),
-        compression_ratio=guards.compression_ratio(text),
         no_speech_prob=result.no_speech_prob,
-        temperature=temperature,
+        speech_s=request.speech_s,
+        duration_s=request.duration_s,
+        # With timestamps the next window begins where this text ends: nothing is lost.
+        cut_off=len(tokens) >= max_tokens and not ask.way.timestamps,
+        prompt=request.prompt_text,
+        level_dbfs=request.level_dbfs,
     )
-
-
-def _best(attempts: Sequence[_Attempt]) -> _Attempt:
-    """The credible one, else the most probable of those that do not repeat themselves, else of all."""
-    if attempts[-1].credible:
-        return attempts[-1]
-    varied = [attempt for attempt in attempts if guards.REPETITION not in attempt.failed]
-    return max(varied or attempts, key=lambda attempt: attempt.avg_logprob)
+    return Attempt(evidence, tokens, ask.way)

@@ -1,95 +1,65 @@
-"""One recording through the decoder: windows planned, decoded ahead of one another, their segments sent in order.
+"""One recording through the model: windows planned, asked for ahead of one another, their segments sent in order.
 
-Owns the order of the work on one job; knows nothing of processes or of the wire.
+Owns the order of the work on one job; knows nothing of processes, of the wire, or of other recordings.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
-from typing import Final
-
-import numpy as np
+from concurrent.futures import Future
+from contextlib import closing
+from typing import Final, TypeVar
 
 from daemon.engine.assembly import DecodedWindow, assemble
-from daemon.engine.decoding import Decoder, WindowRequest
+from daemon.engine.batching import Flow
+from daemon.engine.decoding import MAX_PROMPT_TOKENS, Decoder, Listening, WindowRequest
+from daemon.engine.lanes import Lanes
 from daemon.engine.protocol import Job, LanguageFound, WindowDone
-from daemon.engine.runtime import Encoded, Samples
-from daemon.engine.windows import Window, plan_windows
+from daemon.engine.runtime import Encoded
+from daemon.engine.seeking import seek_through
+from daemon.engine.spool import Spool
+from daemon.engine.windows import LONG_SILENCE_SAMPLES, TURN_SILENCE_SAMPLES, Window, plan_windows
 from daemon.errors import ConfigError, JobCancelled
-from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Segment
+from daemon.transcript import SAMPLE_RATE_HZ, Span
 
-_MIN_TAIL_SPEECH_S: Final = 1.0
-# The speech after the last timestamp that is worth a second look; less is the padding that speech detection adds.
+_LANGUAGE_WINDOWS: Final = 3  # vote on the language of a recording
 
-_MAX_TAILS: Final = 3  # a window is looked at no more than this often again
+_MAX_AHEAD: Final = 32
+# Windows of one recording that wait or are in the model: a lone recording fills the batches of all lanes.
 
-_LANGUAGE_WINDOWS: Final = 3
-_SURE_PROBABILITY: Final = 0.9  # of a language: further windows would not change it
+_LOOK_UP_S: Final = 0.2  # how often a waiting job looks whether it was cancelled
 
-_HUSH_SAMPLES: Final = SAMPLE_RATE_HZ // 10  # the quietest tenth of a second is a good place for a forced cut
-
-
-class Spool:
-    """16-bit samples read from a file where they are needed; the file is never in memory as a whole."""
-
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self, start: int, end: int) -> Samples:
-        """The samples from *start* to *end*, float32 in [-1, 1], shape (n,). Raises OSError if there are fewer."""
-        wanted = (end - start) * BYTES_PER_SAMPLE
-        data = os.pread(self._fd, wanted, start * BYTES_PER_SAMPLE)
-        if len(data) != wanted:
-            raise OSError(f"the spool file ends before sample {end}: {len(data)} of {wanted} bytes read")
-        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
-
-    def quietest(self, lowest: int, highest: int) -> int:
-        """The middle of the quietest tenth of a second between the samples *lowest* and *highest*."""
-        energy = np.cumsum(self.read(lowest, highest).astype(np.float64) ** 2)
-        if len(energy) <= _HUSH_SAMPLES:
-            return (lowest + highest) // 2
-        hush = energy[_HUSH_SAMPLES:] - energy[:-_HUSH_SAMPLES]
-        return lowest + int(np.argmin(hush)) + _HUSH_SAMPLES // 2
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What all jobs share: the decoder, the threads it runs on, and how many windows one job may have in them."""
-
-    decoder: Decoder
-    lanes: Executor
-    n_ahead: int
+T = TypeVar("T")
 
 
 def run_job(
-    job: Job, tools: Tools, emit: Callable[[LanguageFound | WindowDone], None], cancelled: threading.Event
+    job: Job,
+    lanes: Lanes,
+    decoder: Decoder,
+    emit: Callable[[LanguageFound | WindowDone], None],
+    cancelled: threading.Event,
 ) -> None:
     """Decode all windows of *job* from ``job.next_sample`` on; *emit* gets each in order as soon as it is finished.
 
     Raises JobCancelled between windows once *cancelled* is set, ConfigError for options that the model cannot do.
     """
-    _check(job, tools.decoder)
-    spool = Spool(job.spool_path)
-    try:
-        planned = plan_windows(job.spans, job.n_samples, spool.quietest)
-        # Windows are the same at every attempt, so those that end here are exactly those that are finished.
-        windows = [window for window in planned if window.end > job.next_sample]
-        recording = _Recording(job, tools, spool, cancelled)
-        language, encoded = recording.language(windows)
-        emit(language)
-        for window, segments in recording.decode(windows, language.language, encoded):
-            emit(WindowDone(job.id, tuple(segments), window.end, window.end / SAMPLE_RATE_HZ))
-    finally:
-        spool.close()
+    _check(job, decoder)
+    with closing(Spool(job.spool_path)) as spool:
+        recording = Recording(job, lanes, decoder, spool, cancelled)
+        try:
+            windows = recording.windows()
+            language = recording.language(windows)
+            emit(language)
+            decoded = recording.seek(windows) if job.options.quality == "faithful" else recording.decode(windows)
+            floor_s = job.next_sample / SAMPLE_RATE_HZ
+            for next_sample, parts in decoded:
+                segments = assemble(parts, floor_s)
+                floor_s = segments[-1].end_s if segments else floor_s
+                emit(WindowDone(job.id, tuple(segments), next_sample, next_sample / SAMPLE_RATE_HZ))
+        finally:
+            recording.drop()
 
 
 def _check(job: Job, decoder: Decoder) -> None:
@@ -99,95 +69,117 @@ def _check(job: Job, decoder: Decoder) -> None:
         raise ConfigError(f"the model {job.options.model!r} does not know the language {wanted!r}; it knows {known}")
 
 
-class _Recording:
-    """The windows of one job on their way through the decoder."""
+Finished = tuple[int, list[tuple[float, float, DecodedWindow]]]
+"""The sample up to which the recording is finished, and what was decoded: starts and ends in seconds, and texts."""
 
-    def __init__(self, job: Job, tools: Tools, spool: Spool, cancelled: threading.Event) -> None:
-        self._job = job
-        self._tools = tools
+
+class Recording:
+    """One job's windows on their way to the model and back."""
+
+    def __init__(self, job: Job, lanes: Lanes, decoder: Decoder, spool: Spool, cancelled: threading.Event) -> None:
+        self.job = job
+        self._lanes = lanes
         self._spool = spool
         self._cancelled = cancelled
-        self._prompt = tools.decoder.prompt(job.options.hotwords, job.options.initial_prompt)
+        self._flow = Flow()
+        options = job.options
+        self._prompt = decoder.prompt(options.hotwords, options.initial_prompt)
+        self._prompt_text = " ".join(text for text in (options.hotwords, options.initial_prompt) if text)
+        self._multilingual = options.multilingual and options.language is None
+        self._language = ""  # asked for each window
+        self._encoded: dict[int, Encoded] = {}
+        self._asked: dict[int, Future[DecodedWindow]] = {}
 
-    def language(self, windows: Sequence[Window]) -> tuple[LanguageFound, dict[int, Encoded]]:
-        """The language given, or found on the first windows; and what was encoded on the way, by window start."""
-        given = self._job.options.language or self._job.language
-        if given is not None:
-            return LanguageFound(self._job.id, given, 1.0), {}
+    def windows(self) -> list[Window]:
+        """The windows that are not finished yet; the same at every attempt."""
+        silence = TURN_SILENCE_SAMPLES if self._multilingual else LONG_SILENCE_SAMPLES
+        planned = plan_windows(self.job.spans, self.job.n_samples, self._spool.quietest, silence)
+        return [window for window in planned if window.end > self.job.next_sample]
+
+    def language(self, windows: Sequence[Window]) -> LanguageFound:
+        """The language given, or the one that the first windows with speech are most likely in, together."""
+        given = self.job.options.language or self.job.language
+        self._language = "" if self._multilingual else given or ""
+        if given is not None or not windows:
+            return LanguageFound(self.job.id, given or "", 1.0 if given else 0.0)
+        first = windows[:_LANGUAGE_WINDOWS]
+        asked = self._listen(first)
         sums: dict[str, float] = {}
-        encoded: dict[int, Encoded] = {}
-        for window in windows[:_LANGUAGE_WINDOWS]:
-            self._stop_if_cancelled()
-            encoded[window.start] = self._encode(window)
-            for code, probability in self._tools.decoder.language_probabilities(encoded[window.start]).items():
+        for window, future in zip(first, asked, strict=True):
+            probabilities, self._encoded[window.start] = self._wait(future)
+            for code, probability in probabilities.items():
                 sums[code] = sums.get(code, 0.0) + probability
-            if max(sums.values()) / len(encoded) >= _SURE_PROBABILITY:
-                break
-        best = max(sums, key=lambda code: sums[code], default="")
-        return LanguageFound(self._job.id, best, sums[best] / len(encoded) if best else 0.0), encoded
+        voted = max(sums, key=lambda code: sums[code])
+        self._language = "" if self._multilingual else voted
+        return LanguageFound(self.job.id, voted, sums[voted] / len(first))
 
-    def decode(
-        self, windows: Sequence[Window], language: str, encoded: dict[int, Encoded]
-    ) -> Iterator[tuple[Window, list[Segment]]]:
-        """Each window with its segments, in order; a few are decoded at once."""
-        running: deque[tuple[Window, Future[list[tuple[float, float, DecodedWindow]]]]] = deque()
-        waiting = iter(windows)
-        floor_s = self._job.next_sample / SAMPLE_RATE_HZ
-        try:
-            while True:
-                for window in waiting:
-                    request = self._request(language, encoded.pop(window.start, None))
-                    running.append((window, self._tools.lanes.submit(self._decode, window, request)))
-                    if len(running) >= self._tools.n_ahead:
-                        break
-                if not running:
-                    return
-                window, future = running.popleft()
-                segments = assemble(future.result(), floor_s)
-                floor_s = segments[-1].end_s if segments else floor_s
-                self._stop_if_cancelled()
-                yield window, segments
-        finally:
-            for _, future in running:
-                future.cancel()
+    def _listen(self, first: Sequence[Window]) -> list[Future[Listening]]:
+        """Ask for the languages of windows; a lone one has nothing to vote on, so it waits for one turn, not two."""
+        if len(first) == 1 and self.job.options.quality != "faithful":
+            heard, self._asked[first[0].start] = self._lanes.hear(self._request(first[0], ""), self._flow)
+            return [heard]
+        return [self._lanes.listen(self._request(window, ""), self._flow) for window in first]
 
-    def _request(self, language: str, encoded: Encoded | None) -> WindowRequest:
-        options = self._job.options
+    def decode(self, windows: Sequence[Window]) -> Iterator[Finished]:
+        """Each window by itself, many at once, finished in order."""
+        running: deque[tuple[Window, Future[DecodedWindow]]] = deque()
+        for window in windows:
+            running.append((window, self._ask(window)))
+            while len(running) >= _MAX_AHEAD or (running and running[0][1].done()):
+                yield self._finished(*running.popleft())
+        while running:
+            yield self._finished(*running.popleft())
+
+    def seek(self, windows: Sequence[Window]) -> Iterator[Finished]:
+        """One window after the other, each from where the text of the one before ends, with that text as prompt."""
+
+        def listen(window: Window, previous: tuple[int, ...]) -> DecodedWindow:
+            return self._wait(self._ask(window, previous))
+
+        for window, heard_to, answer in seek_through(windows, self.job.next_sample, listen):
+            yield heard_to, [(window.start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, answer)]
+
+    def drop(self) -> None:
+        """Nothing of this recording waits any more."""
+        self._lanes.drop(self._flow)
+
+    def _ask(self, window: Window, previous: tuple[int, ...] = ()) -> Future[DecodedWindow]:
+        """Ask for the text of *window*; blocks while too many wait."""
+        self._stop_if_cancelled()
+        asked = self._asked.pop(window.start, None)
+        if asked is not None:
+            return asked
+        encoded = self._encoded.pop(window.start, None)
+        return self._lanes.decode(self._request(window, self._language, previous), self._flow, encoded)
+
+    def _finished(self, window: Window, asked: Future[DecodedWindow]) -> Finished:
+        answer = self._wait(asked)
+        return window.end, [(window.start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, answer)]
+
+    def _request(self, window: Window, language: str, previous: tuple[int, ...] = ()) -> WindowRequest:
+        options = self.job.options
+        start, end = window.start, window.end
+        n_room = MAX_PROMPT_TOKENS - len(self._prompt)
         return WindowRequest(
-            samples=np.zeros(0, np.float32),
+            samples=self._spool.read(start, end),
             language=language,
             task=options.task,
-            prompt=self._prompt,
+            quality=options.quality,
             beam_size=options.beam_size,
+            prompt=self._prompt + previous[max(0, len(previous) - n_room) :],
+            prompt_text=self._prompt_text,
             words=options.word_timestamps,
-            encoded=encoded,
+            speech=tuple(Span(max(0, span.start - start), min(end, span.end) - start) for span in window.speech),
         )
 
-    def _decode(self, window: Window, request: WindowRequest) -> list[tuple[float, float, DecodedWindow]]:
-        """The window and, while speech remains after its last timestamp, what remains of it."""
-        parts: list[tuple[float, float, DecodedWindow]] = []
-        start = window.start
-        for _ in range(1 + _MAX_TAILS):
-            if self._cancelled.is_set():
-                break
-            samples = self._spool.read(start, window.end)
-            decoded = self._tools.decoder.decode([replace(request, samples=samples)])[0]
-            parts.append((start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, decoded))
-            heard = start + round(decoded.covered_s * SAMPLE_RATE_HZ)
-            if not decoded.segments or heard <= start or speech_s_after(window, heard) < _MIN_TAIL_SPEECH_S:
-                break
-            start, request = heard, replace(request, encoded=None)
-        return parts
-
-    def _encode(self, window: Window) -> Encoded:
-        samples = self._spool.read(window.start, window.end)
-        return self._tools.lanes.submit(self._tools.decoder.encode, samples).result()
+    def _wait(self, future: Future[T]) -> T:
+        while True:
+            self._stop_if_cancelled()
+            try:
+                return future.result(timeout=_LOOK_UP_S)
+            except TimeoutError:
+                continue
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise JobCancelled("cancelled between two windows")
-
-
-def speech_s_after(window: Window, sample: int) -> float:
-    """Seconds of speech in *window* after *sample* of the recording."""
-    return sum(max(0, span.end - max(span.start, sample)) for span in window.speech) / SAMPLE_RATE_HZ

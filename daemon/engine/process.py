@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from daemon.channel import ChannelClosed, ChannelTimeout
 from daemon.child import Child
+from daemon.engine.environment import cpu_flags, environment
 from daemon.engine.protocol import (
     Cancel,
     Fatal,
@@ -39,9 +39,10 @@ class Limits:
     """When a process that still runs is given up.
 
     A heartbeat comes each second; *load_silence_s* holds until the model is loaded, which may take *load_s* (a large
-    one over a slow line). A window may take *window_s*, or
-    *window_factor* times the longest one so far, or *warmup_factor* times the self-test (a window is retried at five
-    temperatures, five samples each), whichever is most.
+    one over a slow line). While jobs are inside, some window of any of them must be finished within *window_s*, or
+    *window_factor* times the longest such wait so far, or *warmup_factor* times the self-test (a window is retried at
+    five temperatures, five samples each), whichever is most. One job, whose windows wait for those of others, may go
+    without for *job_s*, or *job_factor* times the limit above, or *window_factor* times the longest such wait.
     """
 
     silence_s: float = 30.0
@@ -50,14 +51,16 @@ class Limits:
     window_s: float = 120.0
     window_factor: float = 10.0
     warmup_factor: float = 60.0
+    job_s: float = 900.0
+    job_factor: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The last thing in a mailbox: the process is gone. *alone*: no other job was in it."""
+    """The last thing in a mailbox: the process is gone. *n_inside* jobs were in it."""
 
     reason: str
-    alone: bool
+    n_inside: int
 
 
 @dataclass(slots=True)
@@ -76,7 +79,9 @@ class Launch:
     settings: ServerSettings
     limits: Limits
     on_output: Callable[[str, str], None]
+    on_begun: Callable[[Ready | Fatal], None]
     on_death: Callable[[str], None]
+    """Both are called from the reader's thread, once, before any job hears of it."""
 
 
 class EngineProcess:
@@ -85,20 +90,24 @@ class EngineProcess:
     def __init__(self, launch: Launch) -> None:
         self.model = launch.settings.model
         self._limits = launch.limits
+        self._on_begun = launch.on_begun
         self._on_death = launch.on_death
         self._child = Child.spawn(
             launch.module,
             [launch.settings.to_json()],
             name="engine",
             on_output=launch.on_output,
-            environment=environment(launch.settings),
+            environment=environment(launch.settings, os.environ, cpu_flags()),
         )
         self._lock = threading.Lock()
         self._jobs: dict[int, Mailbox] = {}
-        self._begun: queue.SimpleQueue[Ready | Fatal | Death] = queue.SimpleQueue()
-        self._ready: Ready | None = None
+        self._has_begun = threading.Event()
+        self._begun: Ready | Fatal | Death | None = None
         self._started_at = time.monotonic()
-        self._longest_window_s = 0.0
+        self._progress_at = self._started_at  # of all jobs; only of interest while there are any
+        self._longest_wait_s = 0.0
+        self._longest_job_wait_s = 0.0
+        self._n_windows = 0
         self._given_up: str | None = None
         self._closing = False
         self._death: str | None = None
@@ -112,27 +121,32 @@ class EngineProcess:
     @property
     def ready(self) -> Ready | None:
         """What it said when the model was loaded; None until then."""
-        return self._ready
+        return self._begun if isinstance(self._begun, Ready) else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more is to be had from it: it is gone, or could not load the model."""
+        return self.dead or isinstance(self._begun, Fatal | Death)
 
     @property
     def dead(self) -> bool:
-        """Whether it is gone, by itself or by us."""
-        return self._death is not None
+        """Whether it is gone, by itself or by us, or about to be."""
+        return self._death is not None or self._closing
 
     def begun(self, wait_s: float) -> Ready | Fatal | Death | None:
-        """The result of loading, once; None if there is none after *wait_s*."""
-        try:
-            return self._begun.get(timeout=wait_s)
-        except queue.Empty:
-            return None
+        """The result of loading; None if there is none after *wait_s*."""
+        self._has_begun.wait(wait_s)
+        return self._begun
 
     def submit(self, job: Job) -> Mailbox:
         """Start *job*; its reports come to the mailbox. A dead process shows there, too."""
         mailbox = Mailbox()
         with self._lock:
             if self._death is not None:
-                mailbox.reports.put(Death(self._death, alone=False))  # it did not kill what it never reached
+                mailbox.reports.put(Death(self._death, n_inside=0))  # it did not kill what it never reached
                 return mailbox
+            if not self._jobs:
+                self._progress_at = mailbox.progress_at
             self._jobs[job.id] = mailbox
         self._send(to_message(job))
         return mailbox
@@ -181,32 +195,50 @@ class EngineProcess:
 
     def _route(self, report: Ready | Fatal | Heartbeat | JobReport, now: float) -> None:
         if isinstance(report, Heartbeat):
+            if report.n_windows > self._n_windows:
+                self._n_windows = report.n_windows
+                self._progressed(now)
             return
         if isinstance(report, Ready | Fatal):
-            self._ready = report if isinstance(report, Ready) else None
-            self._begun.put(report)
+            self._on_begun(report)
+            self._begin(report)
             return
         with self._lock:
             mailbox = self._jobs.get(report.id)
             if mailbox is not None:
                 if report.type == "window":
-                    self._longest_window_s = max(self._longest_window_s, now - mailbox.progress_at)
+                    self._longest_job_wait_s = max(self._longest_job_wait_s, now - mailbox.progress_at)
+                self._progressed(now)
                 mailbox.progress_at = now
                 mailbox.reports.put(report)
 
+    def _begin(self, begun: Ready | Fatal | Death) -> None:
+        if self._begun is None:
+            self._begun = begun
+            self._has_begun.set()
+
+    def _progressed(self, now: float) -> None:
+        if self._jobs:
+            self._longest_wait_s = max(self._longest_wait_s, now - self._progress_at)
+        self._progress_at = now
+
     def _overdue(self, now: float, heard_at: float) -> str | None:
         """Why this process is to be given up, in words; None while it is well."""
-        limits = self._limits
-        silence_s = limits.silence_s if self._ready else limits.load_silence_s
+        limits, ready = self._limits, self.ready
+        silence_s = limits.silence_s if ready else limits.load_silence_s
         if now - heard_at > silence_s:
             return f"no sign of life for {silence_s:.0f} s"
-        if self._ready is None and now - self._started_at > limits.load_s:
-            return f"the model was not loaded in {limits.load_s:.0f} s"
-        warmup_s = self._ready.warmup_s if self._ready else 0.0
-        window_s = max(limits.window_s, limits.window_factor * self._longest_window_s, limits.warmup_factor * warmup_s)
+        if ready is None:
+            late = now - self._started_at > limits.load_s
+            return f"the model was not loaded in {limits.load_s:.0f} s" if late else None
+        factor = limits.window_factor
+        window_s = max(limits.window_s, factor * self._longest_wait_s, limits.warmup_factor * ready.warmup_s)
+        job_s = max(limits.job_s, limits.job_factor * window_s, factor * self._longest_job_wait_s)
         with self._lock:
-            late = any(now - mailbox.progress_at > window_s for mailbox in self._jobs.values())
-        return f"no window finished for {window_s:.0f} s" if late else None
+            if self._jobs and now - self._progress_at > window_s:
+                return f"no window finished for {window_s:.0f} s"
+            starving = any(now - mailbox.progress_at > job_s for mailbox in self._jobs.values())
+        return f"a recording had no window finished for {job_s:.0f} s while others had" if starving else None
 
     def _bury(self, error: Exception) -> None:
         """Every job hears of the death, after all that the process said before."""
@@ -216,33 +248,8 @@ class EngineProcess:
         with self._lock:
             jobs, self._jobs = self._jobs, {}
             self._death = reason
-        if not self._closing:
+        if not self._closing and not isinstance(self._begun, Fatal):  # else it said why before it ended
             self._on_death(reason)
         for mailbox in jobs.values():
-            mailbox.reports.put(Death(reason, alone=len(jobs) == 1))
-        self._begun.put(Death(reason, alone=False))
-
-
-def environment(settings: ServerSettings) -> dict[str, str]:
-    """The environment that the engine process needs from its first instruction on."""
-    cores = settings.threads or len(os.sched_getaffinity(0))
-    variables = {
-        # OpenMP workers that spin between two calls take the cores from the other slots.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        # For the libraries that do not take the number as an argument.
-        "OMP_NUM_THREADS": str(max(1, cores // settings.slots)),
-        # The tokenizer has no batch to share out; its thread pool would only be in the way.
-        "TOKENIZERS_PARALLELISM": "false",
-        # The hub library reports on its use otherwise.
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        # A progress bar in a log is noise.
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        # Its cache would otherwise be under HOME, which a service does not have.
-        "HF_HOME": str(Path(settings.models_dir) / "hub"),
-        # What CUDA compiles for this GPU at the first start is kept for the next.
-        "CUDA_CACHE_PATH": str(Path(settings.models_dir) / "cuda-cache"),
-    }
-    if not settings.allow_download:
-        # No network, whatever a library would like to ask the hub.
-        variables["HF_HUB_OFFLINE"] = "1"
-    return variables
+            mailbox.reports.put(Death(reason, n_inside=len(jobs)))
+        self._begin(Death(reason, n_inside=0))

@@ -15,6 +15,9 @@ from daemon.channel import Message
 from daemon.options import JobOptions
 from daemon.transcript import Segment, Span
 
+Profile = Literal["low", "balanced", "throughput"]
+"""What memory is to be spent on: as little as possible, or more of it for more speed."""
+
 
 class Failure(StrEnum):
     """Who can do something about an error that the engine reports."""
@@ -34,14 +37,18 @@ class ProtocolError(Exception):
 class ServerSettings:
     """What the engine process is started with, as its one argument.
 
-    *threads* 0 means: as many as the machine has cores, shared among the slots.
+    *lanes* are the calls into the model at once (CTranslate2's inter_threads), *threads* the CPU threads of all lanes
+    together, *max_batch* the windows in one call. 0 means, for each of the three: the process chooses, as it knows the
+    device.
     """
 
     model: str
     device: str
     compute_type: str
-    slots: int
+    lanes: int
     threads: int
+    max_batch: int
+    profile: Profile
     models_dir: str
     allow_download: bool
 
@@ -111,8 +118,13 @@ class Fatal:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Engine to daemon, once a second from the start: the process runs."""
+    """Engine to daemon, once a second from the start: the process runs.
 
+    *n_windows* counts the windows of all jobs that the model has finished so far: it tells work that cannot be
+    reported yet (a job's windows are reported in order) from none.
+    """
+
+    n_windows: int = 0
     type: Literal["heartbeat"] = "heartbeat"
 
 

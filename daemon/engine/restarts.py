@@ -37,21 +37,32 @@ class Restarts:
         self._deaths.append(now)
         self._forget(now)
 
+    def worked(self) -> None:
+        """A job ended well: take back the oldest death. An engine that works between its deaths is not left alone."""
+        if self._deaths:
+            self._deaths.popleft()
+
     def wait_s(self, now: float) -> float:
         """Seconds until the engine may be started. Raises EngineUnavailable while the breaker is open."""
+        left_s = self.rest_s(now)
+        if left_s > 0 and len(self._deaths) >= self._limits.max_deaths:
+            raise EngineUnavailable(
+                f"the engine died {len(self._deaths)} times in {self._limits.window_s:.0f} s and is left alone for "
+                f"{left_s:.0f} s more; its last words are in the log"
+            )
+        return left_s
+
+    def rest_s(self, now: float) -> float:
+        """Seconds until the engine may be started, open breaker or not."""
         self._forget(now)
         if not self._deaths:
             return 0.0
-        since_s = now - self._deaths[-1]
-        if len(self._deaths) >= self._limits.max_deaths:
-            if since_s < self._limits.pause_s:
-                raise EngineUnavailable(
-                    f"the engine died {len(self._deaths)} times in {self._limits.window_s:.0f} s and is left alone for "
-                    f"{self._limits.pause_s - since_s:.0f} s more; its last words are in the log"
-                )
-            return 0.0
-        backoff_s = min(self._limits.longest_s, self._limits.first_s * 2.0 ** (len(self._deaths) - 1))
-        return max(0.0, backoff_s - since_s)
+        limits, n_deaths = self._limits, len(self._deaths)
+        if n_deaths >= limits.max_deaths:
+            rest_s = limits.pause_s
+        else:
+            rest_s = min(limits.longest_s, limits.first_s * 2.0 ** (n_deaths - 1))
+        return max(0.0, rest_s - (now - self._deaths[-1]))
 
     def _forget(self, now: float) -> None:
         while self._deaths and now - self._deaths[0] > self._limits.window_s:

@@ -28,8 +28,8 @@ Samples = npt.NDArray[np.float32]
 Mel = npt.NDArray[np.float32]
 """Log-mel features, shape (n_mels, n_frames), 100 frames a second."""
 
-Encoded = object
-"""What the encoder made of a batch; opaque, on the model's device."""
+Encoded = npt.NDArray[np.generic]
+"""What the encoder made of one window, in the host's memory, shape (1, n_frames / 2, model width)."""
 
 # Neither ships types that can be relied on: everything that leaves this module is given its type here.
 _ct2: Any = ctranslate2
@@ -65,7 +65,7 @@ class Whisper(Protocol):
     compute_type: str
     is_multilingual: bool
 
-    def encode(self, features: object, to_cpu: bool = False) -> Encoded:
+    def encode(self, features: object, to_cpu: bool = False) -> object:
         """The encoder's output for features of shape (n_items, n_mels, n_frames)."""
         ...
 
@@ -92,6 +92,7 @@ class Tokenizer(Protocol):
     sot_prev: int
     sot_lm: int
     no_speech: int
+    no_timestamps: int
     transcribe: int
     translate: int
     timestamp_begin: int
@@ -156,7 +157,7 @@ def to_storage(array: npt.NDArray[np.generic]) -> object:
     return _ct2.StorageView.from_array(np.ascontiguousarray(array))
 
 
-def to_array(encoded: Encoded) -> npt.NDArray[np.generic]:
+def to_array(encoded: object) -> npt.NDArray[np.generic]:
     """What was encoded with ``to_cpu=True``, as an array."""
     return np.array(encoded)
 

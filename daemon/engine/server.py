@@ -1,9 +1,11 @@
-"""The engine process: one model on one device, and job slots on it. Started by `daemon.engine.client`.
+"""The engine process: one model on one device, and the recordings that are open in it.
+
+Started by the daemon:
 
     python -P -m daemon.engine.server FD PARENT_PID SETTINGS_JSON
 
-Owns the life of the process and the slots; knows nothing of queues, databases or files beside recordings. It ends when
-the daemon closes the channel.
+Owns the life of the process and what it chooses from its device; knows nothing of queues, databases or files beside
+recordings. It ends when the daemon closes the channel.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ import numpy as np
 from daemon.channel import Channel, ChannelClosed
 from daemon.child import become_child
 from daemon.engine import runtime, weights
-from daemon.engine.decoding import Decoder, WindowRequest
-from daemon.engine.job import Tools, run_job
+from daemon.engine.batching import BatchLimit
+from daemon.engine.board import Board
+from daemon.engine.decoding import Ask, Decoder, WindowRequest
+from daemon.engine.job import run_job
+from daemon.engine.lanes import Lanes, is_out_of_memory
+from daemon.engine.passes import WHOLE_FRAMES, Pass
 from daemon.engine.protocol import (
     Cancel,
     Done,
@@ -34,6 +40,7 @@ from daemon.engine.protocol import (
     Heartbeat,
     Job,
     JobReport,
+    Profile,
     Ready,
     ServerSettings,
     parse_command,
@@ -52,15 +59,28 @@ _POISONED: Final = ("CUDA", "cuBLAS", "cuDNN")
 # API, cudaError_t), so it ends and the daemon starts a new one.
 
 
-class Server:
-    """The job slots of a loaded model, fed from the channel."""
+_MAX_OPEN: Final = 1024  # recordings; the daemon asks for far fewer at once
 
-    def __init__(self, channel: Channel, model: runtime.Model, slots: int) -> None:
+
+_MAX_BATCH: Final[dict[str, dict[Profile, int]]] = {
+    # From four windows on, more in a batch hardly cost less each on a CPU: a core is busy with one.
+    "cpu": {"low": 4, "balanced": 8, "throughput": 8},
+    # About 0.23 GB each with large-v3 (measured by others on faster-whisper).
+    "cuda": {"low": 4, "balanced": 16, "throughput": 64},
+}
+
+_MAX_BATCH_FRAMES_CPU: Final = 9_000
+# A batch of long windows is smaller, so that nobody waits long for a lane: three of 30 s, eight of 11 s.
+
+
+class Server:
+    """The open recordings of a loaded model, fed from the channel; their windows share its batches."""
+
+    def __init__(self, channel: Channel, decoder: Decoder, lanes: Lanes) -> None:
         self._channel = channel
-        # One lane for each replica of the model. A lone recording may fill them all; with more, each has its turn.
-        lanes = ThreadPoolExecutor(slots, thread_name_prefix="lane")
-        self._tools = Tools(Decoder(model), lanes, n_ahead=slots)
-        self._slots = ThreadPoolExecutor(slots, thread_name_prefix="slot")
+        self._decoder = decoder
+        self._lanes = lanes
+        self._jobs = ThreadPoolExecutor(_MAX_OPEN, thread_name_prefix="job")
         self._cancelled: dict[int, threading.Event] = {}
 
     def serve(self) -> None:
@@ -73,7 +93,7 @@ class Server:
                     asked.set()
             else:
                 self._cancelled[command.id] = threading.Event()
-                self._slots.submit(self._run, command)
+                self._jobs.submit(self._run, command)
 
     def _run(self, job: Job) -> None:
         ended = self._outcome(job)
@@ -82,7 +102,7 @@ class Server:
 
     def _outcome(self, job: Job) -> Done | Failed:
         try:
-            run_job(job, self._tools, self._say, self._cancelled[job.id])
+            run_job(job, self._lanes, self._decoder, self._say, self._cancelled[job.id])
         except JobCancelled as error:
             return Failed(job.id, Failure.CANCELLED, str(error))
         except ConfigError as error:
@@ -91,7 +111,7 @@ class Server:
             return Failed(job.id, Failure.RECORDING, str(error))
         except MemoryError as error:
             return Failed(job.id, Failure.OUT_OF_MEMORY, f"out of memory: {error}")
-        except Exception as error:  # noqa: BLE001  # a bug costs its job, not the other slots
+        except Exception as error:  # noqa: BLE001  # a bug costs its job, not the others
             return _unexpected(job, error)
         return Done(job.id)
 
@@ -111,16 +131,33 @@ def _unexpected(job: Job, error: Exception) -> Failed:
     return Failed(job.id, Failure.BUG, traceback.format_exc())
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether CTranslate2's *error* means that the device's memory is full, which passes."""
-    text = str(error).lower()
-    return "out of memory" in text or "alloc_failed" in text
+def resolve_lanes(settings: ServerSettings, device: str) -> int:
+    """Calls into the model at once; chosen from the device where the settings leave it open."""
+    if settings.lanes:
+        return settings.lanes
+    if settings.profile == "low":
+        return 1  # each lane has working memory of its own
+    if device != "cpu":
+        return 2  # one encodes while the other decodes
+    return min(4, settings.threads or len(os.sched_getaffinity(0)))
 
 
-def threads_per_slot(settings: ServerSettings) -> int:
-    """CPU threads for each slot, so that all slots together use the cores that this process may run on once."""
+def threads_per_lane(settings: ServerSettings, device: str) -> int:
+    """CPU threads for each lane, so that all lanes together use the cores that this process may run on once."""
     n_cores = settings.threads or len(os.sched_getaffinity(0))
-    return max(1, n_cores // settings.slots)
+    return max(1, n_cores // resolve_lanes(settings, device))
+
+
+def resolve_max_batch(settings: ServerSettings, device: str) -> int:
+    """Windows in one call; chosen from the device where the settings leave it open."""
+    return settings.max_batch or _MAX_BATCH["cpu" if device == "cpu" else "cuda"][settings.profile]
+
+
+def open_lanes(decoder: Decoder, settings: ServerSettings, device: str) -> Lanes:
+    """The lanes to the model, running."""
+    limit = BatchLimit(resolve_max_batch(settings, device))
+    max_frames = _MAX_BATCH_FRAMES_CPU if device == "cpu" else limit.n * WHOLE_FRAMES
+    return Lanes(decoder, Board(limit, max_frames), limit, resolve_lanes(settings, device))
 
 
 def load(settings: ServerSettings) -> tuple[runtime.Model, Ready]:
@@ -156,17 +193,19 @@ def load(settings: ServerSettings) -> tuple[runtime.Model, Ready]:
 
 
 def _on_device(path: Path, device: str, settings: ServerSettings) -> runtime.Model:
-    return runtime.load(path, device, settings.compute_type, settings.slots, threads_per_slot(settings))
+    return runtime.load(
+        path, device, settings.compute_type, resolve_lanes(settings, device), threads_per_lane(settings, device)
+    )
 
 
 def warm_up(model: runtime.Model) -> float:
     """Seconds that one window took, after a first one that paid for lazy set-up. Raises RuntimeError."""
     noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE_HZ).astype(np.float32)
     decoder = Decoder(model)
-    encoded = decoder.encode(noise)
+    ask = Ask(WindowRequest(noise, "en"), decoder.features(noise), WHOLE_FRAMES, Pass(beam_size=1))
+    decoder.encode([ask])
     started = time.monotonic()
-    decoder.decode([WindowRequest(noise, "en", "transcribe", beam_size=1, encoded=encoded)])
-    decoder.encode(noise)
+    decoder.attempt([ask], decoder.encode([ask]))
     return time.monotonic() - started
 
 
@@ -184,10 +223,11 @@ def beat(say: Callable[[], None]) -> None:
 def main() -> None:
     """Load, report, serve until the channel closes."""
     channel = become_child(_OOM_SCORE_ADJUST)
+    opened: list[Lanes] = []  # none until the model is loaded
 
     def heartbeat() -> None:
         try:
-            channel.send(to_message(Heartbeat()))
+            channel.send(to_message(Heartbeat(sum(lanes.n_windows for lanes in opened))))
         except ChannelClosed:
             os._exit(0)
 
@@ -196,7 +236,9 @@ def main() -> None:
         settings = ServerSettings.from_json(sys.argv[3])
         model, ready = load(settings)
         channel.send(to_message(ready))
-        Server(channel, model, settings.slots).serve()
+        decoder = Decoder(model)
+        opened.append(open_lanes(decoder, settings, ready.device))
+        Server(channel, decoder, opened[0]).serve()
     except ConfigError as error:
         channel.send(to_message(Fatal(Failure.CONFIG, str(error))))
         os._exit(os.EX_CONFIG)

@@ -28,10 +28,8 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def running(models_dir: Path, limits: Limits | None = None, slots: int = 2) -> Generator[Engine, None, None]:
-    engine = Engine(
-        EngineSettings(models_dir=models_dir, device="cpu", slots=slots), lambda _name, _line: None, limits=limits
-    )
+def running(models_dir: Path, limits: Limits | None = None) -> Generator[Engine, None, None]:
+    engine = Engine(EngineSettings(models_dir=models_dir, device="cpu"), lambda _name, _line: None, limits=limits)
     try:
         yield engine
     finally:
@@ -126,7 +124,7 @@ def test_a_death_in_the_middle_costs_no_finished_window(
 ) -> None:
     """Killed or frozen after its first window: the rest is done by a new process, and the text is the same."""
     request = memo(tmp_path, 3, JobOptions(language="en"))
-    with running(models_dir, Limits(silence_s=3.0), slots=1) as doomed:
+    with running(models_dir, Limits(silence_s=3.0)) as doomed:
         checkpoint = Checkpoint()
 
         def strike(_done_s: float, _total_s: float) -> None:

@@ -69,11 +69,11 @@ def test_a_second_daemon_on_the_same_inbox_refuses_naming_the_first(make_daemon:
 
 def test_wrong_configuration_exits_78_with_one_line(make_daemon: MakeDaemon) -> None:
     """Key, value, rule and the nearest valid key are named."""
-    daemon = make_daemon(TRANSCRIBED_ENGINE_SLOT="3")
+    daemon = make_daemon(TRANSCRIBED_ENGINE_LANE="3")
     done = daemon.run("run", check=False)
     assert done.returncode == 78
     assert done.stderr.count("\n") == 1
-    assert "TRANSCRIBED_ENGINE_SLOTS" in done.stderr
+    assert "TRANSCRIBED_ENGINE_LANES" in done.stderr
     missing = make_daemon("two", TRANSCRIBED_INBOX="/nonexistent/inbox").run("run", check=False)
     assert missing.returncode == 78
     assert "/nonexistent/inbox" in missing.stderr
@@ -192,7 +192,7 @@ def test_commands_say_what_is_going_on(make_daemon: MakeDaemon) -> None:
 
 def test_cancel_and_retry_reach_the_running_daemon(make_daemon: MakeDaemon) -> None:
     """A running job is cancelled soon, its recording stays, and retry transcribes it after all."""
-    daemon = make_daemon(TRANSCRIBED_ENGINE_SLOTS="1", TRANSCRIBED_DECODE_WORKERS="1").start()
+    daemon = make_daemon(TRANSCRIBED_ENGINE_MAX_OPEN="1", TRANSCRIBED_DECODE_WORKERS="1").start()
     recordings = [copy_sample("lecture.ogg", daemon.inbox / f"{number}.ogg") for number in range(5)]
     daemon.wait_stage("engine")
     daemon.until(lambda: len(daemon.jobs()) == 5, "five jobs")

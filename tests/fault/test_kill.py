@@ -38,9 +38,32 @@ def test_engine_killed_in_a_job(make_daemon: MakeDaemon) -> None:
     assert daemon.has_logged("engine_died")
 
 
+def test_engine_killed_with_ten_recordings_inside(make_daemon: MakeDaemon) -> None:
+    """All ten are done once by the next engine, and their texts are those of a day without trouble."""
+    samples = ["memo.wav", "meeting.flac", "phone-call.wav", "interview.mp3", "studio.flac", "presentation.mp4"]
+    samples += ["greeting.opus", "memo.wav", "meeting.flac", "lecture.ogg"]
+    quiet, daemon = make_daemon("quiet").start(), make_daemon("struck").start()
+    (engine,) = daemon.children("daemon.engine.server")
+    os.kill(engine, signal.SIGSTOP)  # so that none is done before all are inside
+    for run in (quiet, daemon):
+        for number, sample in enumerate(samples):
+            copy_sample(sample, run.inbox / f"{number}{os.path.splitext(sample)[1]}")
+    daemon.until(lambda: _n_inside(daemon) == len(samples), "all recordings in the engine", 25)
+    os.kill(engine, signal.SIGKILL)
+    _assert_all_done(daemon, daemon.wait_ended(len(samples)), len(samples))
+    _assert_all_done(quiet, quiet.wait_ended(len(samples)), len(samples))
+    assert daemon.has_logged("engine_died")
+    texts = [{path.name: path.read_text() for path in run.inbox.glob("*.txt")} for run in (quiet, daemon)]
+    assert texts[0] == texts[1]
+
+
+def _n_inside(daemon: Daemon) -> int:
+    return int(json.loads(daemon.run("status", "--json", check=False).stdout)["engine"]["n_jobs"])
+
+
 def test_engine_stopped_twice_on_one_recording_quarantines_it_alone(make_daemon: MakeDaemon) -> None:
     """A recording that takes the engine with it twice is set aside with a reason; the others are done."""
-    daemon = make_daemon(TRANSCRIBED_ENGINE_SLOTS="1").start()
+    daemon = make_daemon(TRANSCRIBED_ENGINE_MAX_OPEN="1").start()
     poison = copy_sample("lecture.ogg", daemon.inbox / "poison.ogg")
     for _ in range(2):
         engine = _engine_with_a_job(daemon)

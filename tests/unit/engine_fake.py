@@ -1,10 +1,12 @@
 """An engine process without a model, for the tests of the client: it speaks the protocol, and fails on demand.
 
 Each span of a job is one window. The job's hotwords say what goes wrong:
-``hold:PATH`` waits before the first window until PATH exists; ``die:N`` is killed at window N on a first attempt,
+``hold:PATH`` waits before the first window until PATH exists, ``hold-after-N:PATH`` before window N; ``hold-die:PATH``
+kills the process then, each time; ``die:N`` is killed at window N on a first attempt,
 ``die-always`` on each; ``freeze`` stops the whole process; ``mute`` stops this job only; ``bug``, ``recording``,
-``out_of_memory`` and ``config`` fail the job. The model ``missing`` cannot be loaded, ``huge`` does not fit,
-``slow`` is never loaded, ``crash`` ends the process.
+``out_of_memory`` and ``config`` fail the job; ``unreported:PATH`` works until PATH exists, but only its count of
+windows shows. The model ``missing`` cannot be loaded, ``huge`` does not fit, ``slow`` is never loaded, ``crash`` ends
+the process, ``only-DEVICE`` cannot be loaded on another device.
 """
 
 import os
@@ -41,11 +43,12 @@ class Fake:
         self.settings = settings
         self.cancelled: set[int] = set()
         self.running: set[int] = set()
+        self.n_windows = 0
 
     def beat(self) -> None:
         """Say every 50 ms that we live."""
         while True:
-            self.channel.send(to_message(Heartbeat()))
+            self.channel.send(to_message(Heartbeat(self.n_windows)))
             time.sleep(0.05)
 
     def start(self) -> None:
@@ -53,6 +56,9 @@ class Fake:
         threading.Thread(target=self.beat, daemon=True).start()
         if self.settings.model == "missing":
             self.channel.send(to_message(Fatal(Failure.CONFIG, "the model 'missing' is not there")))
+            time.sleep(60)
+        if self.settings.model.startswith("only-") and self.settings.model != f"only-{self.settings.device}":
+            self.channel.send(to_message(Fatal(Failure.CONFIG, f"{self.settings.device} is broken")))
             time.sleep(60)
         if self.settings.model == "huge":
             self.channel.send(to_message(Fatal(Failure.OUT_OF_MEMORY, "the model 'huge' does not fit")))
@@ -63,7 +69,8 @@ class Fake:
             sys.stdout.write("about to crash\n")
             sys.stdout.flush()
             os._exit(3)
-        self.channel.send(to_message(Ready(self.settings.model, "fake", "int1", os.getpid(), 0.0, 0.0)))
+        device = "fake" if self.settings.device == "auto" else self.settings.device
+        self.channel.send(to_message(Ready(self.settings.model, device, "int1", os.getpid(), 0.0, 0.0)))
 
     def serve(self) -> None:
         """Take commands for ever."""
@@ -87,7 +94,8 @@ class Fake:
         if word in {kind.value for kind in Failure}:
             return Failed(job.id, Failure(word), f"it was a {word}")
         self.channel.send(to_message(LanguageFound(job.id, job.language or "en", 0.75)))
-        while (word == "hold" and not os.path.exists(argument)) or word == "mute":
+        while (word in ("hold", "hold-die", "unreported") and not os.path.exists(argument)) or word == "mute":
+            self.n_windows += word == "unreported"
             if job.id in self.cancelled:
                 return Failed(job.id, Failure.CANCELLED, "cancelled")
             time.sleep(0.01)
@@ -97,11 +105,14 @@ class Fake:
         for n, span in enumerate(job.spans):
             if span.end <= job.next_sample:
                 continue
-            if word == "die-always" or (word == "die" and int(argument) == n and job.next_sample == 0):
+            while word == f"hold-after-{n}" and not os.path.exists(argument):
+                time.sleep(0.01)
+            if word in ("die-always", "hold-die") or (word == "die" and int(argument) == n and job.next_sample == 0):
                 os.kill(os.getpid(), signal.SIGKILL)
             text = f"window {n} of pid {os.getpid()} with {len(self.running)} running, model {self.settings.model}"
             start_s, end_s = span.start / SAMPLE_RATE_HZ, span.end / SAMPLE_RATE_HZ
             segment = Segment(start_s, end_s, text, -0.1, 1.0, 0.0, 0.0)
+            self.n_windows += 1
             self.channel.send(to_message(WindowDone(job.id, (segment,), span.end, end_s)))
         return Done(job.id)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from daemon.config import Config, Loaded, OptionsConfig, load
+from daemon.config import Config, DecodeConfig, EngineConfig, Loaded, OptionsConfig, load
 from daemon.errors import ConfigError
 from daemon.options import JobOptions
 
@@ -73,22 +73,30 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         model = "small"
         language = "de"
         task = "translate"
+        quality = "careful"
         beam_size = 1
+        multilingual = true
         hotwords = "Lindenstrasse"
         initial_prompt = "Guten Tag."
         word_timestamps = true
         formats = ["tsv", "txt", "tsv"]
         [engine]
-        device = "cuda:1"
+        device = "cuda:1,0"
         compute_type = "int8_float16"
-        slots = 4
+        lanes = 4
         threads = 8
+        max_batch = 16
+        profile = "throughput"
+        max_open = 64
+        max_models = 2
+        idle_unload_s = 600
         models_dir = "/models"
         allow_download = true
         [decode]
         workers = 3
         max_duration_s = 60
         max_source_bytes = 1000
+        max_spool_bytes = 2000
         [[inbox]]
         path = "/srv/a"
         recursive = false
@@ -101,12 +109,12 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
     config = loaded.config
     assert (config.state_dir, config.stop_grace_s, config.max_attempts) == (Path("/var/lib/t"), 10.0, 5)
     assert config.options.formats == ("tsv", "txt")
-    assert (config.engine.device, config.models_dir, config.decode.workers) == ("cuda:1", Path("/models"), 3)
+    assert (config.engine.device, config.models_dir, config.decode.workers) == ("cuda:1,0", Path("/models"), 3)
     (inbox,) = config.inbox
     assert (inbox.path, inbox.recursive, inbox.watch) == (Path("/srv/a"), False, "poll")
     assert (inbox.settle_s, inbox.scan_interval_s) == (0.5, 2.0)
     assert set(loaded.origins.values()) == {f"file {file}"}
-    n_keys = 6 + len(OptionsConfig.model_fields) + 6 + 3 + 5
+    n_keys = 6 + len(OptionsConfig.model_fields) + len(EngineConfig.model_fields) + len(DecodeConfig.model_fields) + 5
     assert len(loaded.origins) == n_keys
 
 
@@ -198,7 +206,7 @@ def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
 
 def test_variables_win_over_the_file_and_say_so(write: Write) -> None:
     """Each kind of value in the form that a shell can give it."""
-    file = write('log_level = "debug"\nmax_attempts = 2\n[options]\nlanguage = "de"\n[engine]\nslots = 3')
+    file = write('log_level = "debug"\nmax_attempts = 2\n[options]\nlanguage = "de"\n[engine]\nlanes = 3')
     environment = {
         "TRANSCRIBED_MAX_ATTEMPTS": "9",
         "TRANSCRIBED_STOP_GRACE_S": "0.5",
@@ -217,12 +225,12 @@ def test_variables_win_over_the_file_and_say_so(write: Write) -> None:
     assert config.options.formats == ("txt", "srt")
     assert (config.options.language, config.options.word_timestamps) == ("fr", True)
     assert (config.options.hotwords, config.options.initial_prompt) == ("true", "5")
-    assert (config.engine.slots, config.engine.allow_download) == (3, False)
+    assert (config.engine.lanes, config.engine.allow_download) == (3, False)
     assert config.decode.max_source_bytes == 1000
     assert loaded.origins["max_attempts"] == "environment TRANSCRIBED_MAX_ATTEMPTS"
     assert loaded.origins["options.language"] == "environment TRANSCRIBED_OPTIONS_LANGUAGE"
     assert loaded.origins["log_level"] == f"file {file}"
-    assert loaded.origins["engine.slots"] == f"file {file}"
+    assert loaded.origins["engine.lanes"] == f"file {file}"
     assert "decode.workers" not in loaded.origins
 
 
@@ -279,6 +287,13 @@ def test_an_unknown_variable_is_an_error(elsewhere: Path, name: str, nearest: st
     assert f"did you mean {nearest}?" in message
 
 
+def test_a_key_of_an_earlier_version_names_what_is_there_instead(elsewhere: Path) -> None:
+    """In a variable as in a file: an upgrade is told what to write."""
+    message = refused(None, {"TRANSCRIBED_ENGINE_SLOTS": "2"})
+    assert "TRANSCRIBED_ENGINE_SLOTS=2: replaced: lanes" in message
+    assert "max_open" in message
+
+
 @pytest.mark.parametrize(
     ("name", "value", "part"),
     [
@@ -308,7 +323,7 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("max_atempts = 2", ["max_atempts = 2", "no such key", "did you mean max_attempts?"]),
         ("[optionz]\nmodel = 'x'", ["optionz", "no such key", "did you mean options?"]),
         ("[options]\nlanguages = 'de'", ["options.languages = 'de'", "did you mean language?"]),
-        ("[engine]\nslot = 2", ["engine.slot = 2", "did you mean slots?"]),
+        ("[engine]\nlane = 2", ["engine.lane = 2", "did you mean lanes?"]),
         ("[[inbox]]\npath = '/a'\nsettle = 2", ["inbox[0].settle = 2", "did you mean settle_s?"]),
         ("[decode]\nzzz = 2", ["decode.zzz = 2", "valid: workers, max_duration_s, max_source_bytes"]),
         ("[[inbox]]\nrecursive = true", ["inbox[0].path", "field required"]),
@@ -336,9 +351,13 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("[options]\nformats = []", ["options.formats = []", "at least one of txt, srt"]),
         ("[options]\nformats = ['txt', 'doc']", ["options.formats[1] = 'doc'"]),
         ("[options]\nformats = 'txt'", ["options.formats = 'txt'"]),
-        ("[engine]\ndevice = 'gpu'", ["engine.device = 'gpu'", "auto|cpu|cuda"]),
+        ("[engine]\ndevice = 'gpu'", ["engine.device = 'gpu'", "must be auto, cpu, cuda"]),
         ("[engine]\ncompute_type = 'Int 8'", ["engine.compute_type = 'Int 8'"]),
-        ("[engine]\nslots = 0", ["engine.slots = 0"]),
+        ("[engine]\nmax_open = 0", ["engine.max_open = 0"]),
+        ("[engine]\nslots = 2", ["engine.slots = 2", "lanes", "max_open"]),
+        ('[engine]\ndevice = "cuda:0,0"', ["engine.device", "twice"]),
+        ('[engine]\ndevice = "cuda:0;1"', ["engine.device", "cuda:0,1"]),
+        ('[options]\nquality = "best"', ["options.quality", "faithful"]),
         ("[engine]\nthreads = -1", ["engine.threads = -1"]),
         ("[engine]\nmodels_dir = 5", ["engine.models_dir", "must be a path"]),
         ("[decode]\nworkers = 65", ["decode.workers = 65"]),
@@ -364,8 +383,8 @@ def test_a_wrong_setting_is_refused_by_key_value_and_rule(write: Write, text: st
 
 def test_all_mistakes_come_at_once(write: Write) -> None:
     """Up to five, then their number."""
-    message = refused(write("max_attempts = 0\nstop_grace_s = 0\n[engine]\nslots = 0"))
-    for key in ("max_attempts", "stop_grace_s", "engine.slots"):
+    message = refused(write("max_attempts = 0\nstop_grace_s = 0\n[engine]\nmax_open = 0"))
+    for key in ("max_attempts", "stop_grace_s", "engine.max_open"):
         assert key in message
     many = "\n".join(f"wrong{number} = 1" for number in range(8))
     assert refused(write(many)).endswith("; and 3 more")
@@ -479,7 +498,7 @@ def test_wrong_types_in_strange_places_are_no_crash(write: Write) -> None:
         "state_dir = 2025-01-01",
     ):
         assert refused(write(text))
-    variables = {"TRANSCRIBED_OPTIONS_LANGUAGE": "de", "TRANSCRIBED_ENGINE_SLOTS": "2"}
+    variables = {"TRANSCRIBED_OPTIONS_LANGUAGE": "de", "TRANSCRIBED_ENGINE_LANES": "2"}
     assert "options = 5" in refused(write("options = 5\nengine = 'x'"), variables)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from daemon import dispatch
+from daemon.ahead import Ahead
 from daemon.dispatch import BLOCKED_S, RETRY_S, Dispatcher
 from daemon.errors import (
     ConfigError,
@@ -49,6 +51,7 @@ class Office:
         self.work: Work = finish
         self.looked_again: list[bytes] = []
         self.watched: set[bytes] = set()
+        self.ahead = Ahead(1, 1)
         self.woken = threading.Semaphore(0)
         self._kept = KeptDocuments(root / "kept")
         self._root = root
@@ -62,7 +65,7 @@ class Office:
 
     def _shop(self, patiently: Patiently) -> Workshop:
         nobody: Any = None
-        return Workshop(self.store, nobody, nobody, self._kept, self._root, patiently)
+        return Workshop(self.store, nobody, self.ahead, nobody, self._kept, self._root, patiently)
 
     def perform(self, activity: Activity, shop: Workshop) -> Result:
         """In place of `daemon.transcription.perform`."""
@@ -200,7 +203,7 @@ def test_what_stays_blocked_is_tried_less_often(office: Office) -> None:
     assert office.job(job.id).attempt == 0
 
 
-@pytest.mark.parametrize("error", [DecodeFailed("died"), EngineDied("died", alone=False)])
+@pytest.mark.parametrize("error", [DecodeFailed("died"), EngineDied("died", n_inside=2)])
 def test_what_may_pass_is_tried_again(office: Office, error: Exception) -> None:
     """Later each time, and at most as often as configured; then the job is failed with the reason."""
     office.fail_with(error)
@@ -384,7 +387,7 @@ def test_a_job_that_ends_within_the_grace_is_done(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [JobCancelled("cancelled"), DecodeFailed("ended"), EngineUnavailable("ended"), EngineDied("x", alone=True)]
+    "error", [JobCancelled("cancelled"), DecodeFailed("ended"), EngineUnavailable("ended"), EngineDied("x", n_inside=1)]
 )
 def test_a_job_cut_off_by_a_stop_is_put_back(office: Office, error: Exception) -> None:
     """After the grace it is queued as if it had not been tried, due at once, and not blamed for its processes' end."""
@@ -558,3 +561,26 @@ def test_a_name_cannot_harm_the_log(office: Office, caplog: pytest.LogCaptureFix
     office.dispatcher.step(0)
     office.wait()
     assert os.fsdecode(path) in caplog.records[-1].getMessage()
+
+
+def test_a_stop_sends_back_what_was_not_begun(office: Office) -> None:
+    """A job that waits to be decoded does not use up the grace of the others."""
+    entered = threading.Event()
+
+    def wait_for_decoder(activity: Activity, shop: Workshop) -> Result:
+        with shop.ahead.admitted(1, activity.cancelled):
+            entered.set()
+            assert activity.cancelled.wait(20)
+            raise JobCancelled("cancelled")
+
+    office.work = wait_for_decoder
+    first, second = office.enqueue(2)
+    office.dispatcher.step(0)
+    assert entered.wait(20)
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(office.dispatcher.drain, 60)
+        office.wait(1)
+        assert [activity.job.id for activity in office.dispatcher.activities()] == [first]
+        assert (office.job(second).state, office.job(second).attempt) == (JobState.QUEUED, 0)
+        office.dispatcher.hurry()
+        assert draining.result(20)

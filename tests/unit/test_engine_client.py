@@ -1,9 +1,11 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,8 @@ from daemon.engine.client import (
     Limits,
     Request,
     RestartLimits,
+    company_after,
+    devices_of,
 )
 from daemon.errors import ConfigError, EngineDied, EngineUnavailable, JobCancelled, RecordingError, TranscribedError
 from daemon.options import JobOptions
@@ -33,13 +37,15 @@ def build(tmp_path: Path, output: list[str], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the child finds engine_fake
     engines: list[Engine] = []
 
-    def make(slots: int = 2, limits: Limits | None = None, max_deaths: int = 5) -> Engine:
+    def make(limits: Limits | None = None, max_deaths: int = 5, backoff_s: float = 0.01, **settings: Any) -> Engine:
         engine = Engine(
-            EngineSettings(models_dir=tmp_path, slots=slots),
+            EngineSettings(models_dir=tmp_path, **settings),
             lambda _name, line: output.append(line),
             module="engine_fake",
             limits=limits,
-            restart_limits=RestartLimits(first_s=0.01, max_deaths=max_deaths),
+            restart_limits=RestartLimits(
+                first_s=backoff_s, longest_s=60.0 if backoff_s > 1 else 0.1, max_deaths=max_deaths
+            ),
         )
         engines.append(engine)
         return engine
@@ -62,14 +68,14 @@ def run(
     checkpoint: Checkpoint | None = None,
     *,
     cancelled: threading.Event | None = None,
-    alone: bool = False,
+    company: int | None = None,
 ) -> Transcript:
     return engine.transcribe(
         wanted,
         checkpoint or Checkpoint(),
         progress=lambda _done_s, _total_s: None,
         cancelled=cancelled or threading.Event(),
-        alone=alone,
+        company=company,
     )
 
 
@@ -182,9 +188,47 @@ def test_an_engine_that_finishes_no_window_is_killed(build: Build) -> None:
         run(engine, request("mute"))
 
 
+def test_an_engine_that_works_without_reports_is_not_killed(build: Build, tmp_path: Path) -> None:
+    """Windows are reported in order: a job whose first one is late may be at work on others."""
+    engine = build(limits=Limits(window_s=0.6, job_s=60))
+    gate = tmp_path / "gate"
+    threading.Timer(2.0, gate.touch).start()
+    assert len(run(engine, request(f"unreported:{gate}")).segments) == 3
+
+
+def test_waiting_for_the_windows_of_others_is_no_fault(build: Build, tmp_path: Path) -> None:
+    """The limit for windows is one for all jobs; a job alone has a longer one."""
+    engine = build(limits=Limits(window_s=0.6, job_s=60, job_factor=0.0), max_open=4)
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(2) as pool:
+        held = pool.submit(run, engine, request(f"hold:{gate}"))
+        wait_until(lambda: engine.status().n_jobs == 1)
+        began = time.monotonic()
+        while time.monotonic() - began < 2.0:
+            run(engine, request(job_id=2))
+        gate.touch()
+        assert len(held.result(20).segments) == 3
+    assert engine.status().n_restarts == 0
+
+
+def test_a_starving_job_is_found(build: Build) -> None:
+    """Others get their windows, one gets none: the engine is not well, and starts again."""
+    engine = build(limits=Limits(window_s=60, job_s=1.0, job_factor=0.0), max_open=4)
+    with ThreadPoolExecutor(1) as pool:
+        starving = pool.submit(run, engine, request("mute"))
+        wait_until(lambda: engine.status().n_jobs == 1)
+        while not starving.done():
+            try:
+                run(engine, request(job_id=2))
+            except EngineDied:
+                break
+        with pytest.raises(EngineDied, match="had no window finished for 1 s while others had"):
+            starving.result(20)
+
+
 def test_at_most_so_many_jobs_are_in_the_engine(build: Build) -> None:
     """Whatever the number of callers."""
-    engine = build(slots=2)
+    engine = build(max_open=2)
     with ThreadPoolExecutor(8) as pool:
         done = [pool.submit(run, engine, request(n_windows=20, job_id=n)) for n in range(16)]
         texts = [segment.text for one in done for segment in one.result(30).segments]
@@ -194,12 +238,12 @@ def test_at_most_so_many_jobs_are_in_the_engine(build: Build) -> None:
 
 def test_a_job_may_be_alone(build: Build, tmp_path: Path) -> None:
     """It waits until the engine is empty, and nobody enters while it runs."""
-    engine = build(slots=4)
+    engine = build(max_open=4)
     gate = tmp_path / "gate"
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(run, engine, request(f"hold:{gate}"))
         wait_until(lambda: engine.status().n_jobs == 1)
-        lone = pool.submit(run, engine, request(job_id=2), alone=True)
+        lone = pool.submit(run, engine, request(job_id=2), company=1)
         after = pool.submit(run, engine, request(job_id=3))
         assert not lone.done()
         gate.touch()
@@ -227,9 +271,182 @@ def test_another_model_replaces_the_process(build: Build, tmp_path: Path) -> Non
     assert engine.status().n_restarts == 0
 
 
+def test_two_models_can_be_held(build: Build, tmp_path: Path) -> None:
+    """As many as configured, each in a process of its own; the third ends the one that was used least recently."""
+    engine = build(max_models=2)
+    for model in ("one", "two", "one", "two"):
+        assert run(engine, request(model=model)).model == model
+    first, second = engine.status().seats
+    assert (first.model, second.model, first.state, second.state) == ("one", "two", "ready", "ready")
+    assert first.pid != second.pid
+    run(engine, request(model="three"))
+    assert [seat.model for seat in engine.status().seats] == ["three", "two"]
+    assert not Path(f"/proc/{first.pid}").exists()
+
+
+def test_every_device_has_an_engine(build: Build) -> None:
+    """All load the first model at the start, and each has its own process."""
+    engine = build(device="cuda:0,1", max_open=4)
+    engine.start("base")
+    seats = engine.status().seats
+    assert [(seat.state, seat.device, seat.model) for seat in seats] == [
+        ("ready", "cuda:0", "base"),
+        ("ready", "cuda:1", "base"),
+    ]
+    assert len({seat.pid for seat in seats}) == 2
+
+
+def test_a_broken_device_does_not_stop_the_others(build: Build) -> None:
+    """The start goes on with the rest; a model that none can run is the operator's."""
+    engine = build(device="cuda:0,1")
+    engine.start("only-cuda:1")
+    assert [seat.state for seat in engine.status().seats] == ["down", "ready"]
+    assert engine.status().state == "ready"
+    assert engine.status().last_error == "cuda:0 is broken"
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(run, engine, request(model="only-cuda:1", job_id=n)) for n in range(4)]
+        assert {one.result(20).device for one in done} == {"cuda:1"}
+    with pytest.raises(ConfigError, match="is broken"):
+        engine.start("only-cuda:7")
+
+
+def test_a_job_that_meets_a_broken_device_goes_to_the_next(build: Build) -> None:
+    """Whatever was tried first."""
+    engine = build(device="cuda:0,1")
+    assert run(engine, request(model="only-cuda:1")).device == "cuda:1"
+    assert run(engine, request(model="only-cuda:0")).device == "cuda:0"
+    with pytest.raises(ConfigError, match="is broken"):
+        run(engine, request(model="only-cuda:7"))
+    assert len(run(engine, request()).segments) == 3
+
+
+def test_a_dead_device_gives_its_jobs_to_the_others(build: Build) -> None:
+    """While it waits to be started again."""
+    engine = build(device="cuda:0,1", backoff_s=60.0)
+    engine.start("base")
+    with pytest.raises(EngineDied):
+        run(engine, request("die:0"))
+    (alive,) = (seat.device for seat in engine.status().seats if seat.state == "ready")
+    assert run(engine, request("die:9")).device == alive
+
+
+def test_an_idle_model_is_given_up_and_comes_back(build: Build, tmp_path: Path) -> None:
+    """Its process ends; the next job starts another. One with a job inside is left alone."""
+    engine = build()
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(run, engine, request(f"hold:{gate}"))
+        wait_until(lambda: engine.status().state == "ready")
+        assert engine.unload_idle(0.0) == 0
+        gate.touch()
+        held.result(20)
+    pid = engine.status().pid
+    assert engine.unload_idle(60.0) == 0
+    assert engine.unload_idle(0.0) == 1
+    assert engine.unload_idle(0.0) == 0
+    assert not Path(f"/proc/{pid}").exists()
+    assert (engine.status().state, engine.status().pid, engine.status().last_error) == ("unloaded", None, None)
+    assert len(run(engine, request()).segments) == 3
+    assert (engine.status().state, engine.status().n_restarts) == ("ready", 0)
+
+
+def test_jobs_that_come_while_a_model_is_given_up_are_done(build: Build) -> None:
+    """However the two fall together: nobody is sent into a process that is about to end."""
+    engine = build(idle_unload_s=0.02)
+    for n in range(12):
+        assert len(run(engine, request(job_id=n, n_windows=2)).segments) == 2
+        engine.unload_idle(0.0) if n % 2 else time.sleep(0.01 * (n % 4))
+    wait_until(lambda: engine.status().state == "unloaded")
+    assert engine.status().n_restarts == 0
+
+
+def test_a_cancelled_start_goes_on_for_the_others(build: Build) -> None:
+    """The job that wanted the model first is gone, the model is loaded all the same."""
+    engine = build()
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(run, engine, request(model="slow"), cancelled=cancelled)
+        wait_until(lambda: engine.status().state == "starting")
+        pid = engine.status().pid
+        cancelled.set()
+        with pytest.raises(JobCancelled):
+            waiting.result(20)
+    assert (engine.status().state, engine.status().pid) == ("starting", pid)
+
+
+def in_a_crowd(engine: Engine, jobs: Sequence[Request]) -> tuple[dict[int, Transcript], list[int], int]:
+    """All *jobs* at once, asked again as the daemon does: the transcripts, who is to blame, and how many deaths."""
+    deaths: Counter[int] = Counter()
+    blamed: list[int] = []
+
+    def persist(job: Request) -> Transcript | None:
+        checkpoint, company = Checkpoint(), None
+        while True:
+            try:
+                return run(engine, job, checkpoint, company=company)
+            except EngineDied as error:
+                deaths[job.job_id] += 1
+                if error.alone and deaths[job.job_id] > 1:
+                    blamed.append(job.job_id)
+                    return None
+                company = company_after(error, deaths[job.job_id])
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        results = {job.job_id: pool.submit(persist, job) for job in jobs}
+        found = {job_id: transcript for job_id, future in results.items() if (transcript := future.result(60))}
+    return found, blamed, max(deaths.values())
+
+
+@pytest.mark.parametrize("n_killers", [1, 2])
+def test_a_killer_is_found_in_a_crowd(build: Build, tmp_path: Path, n_killers: int) -> None:
+    """It alone is blamed, after few deaths; everyone else gets a transcript, most of them never alone."""
+    engine = build(max_open=32, max_deaths=50)
+    engine.start("base")
+    gate = tmp_path / "gate"
+    killers = [request(f"hold-die:{gate}", job_id=n) for n in range(n_killers)]
+    others = [request(f"hold:{gate}", job_id=n) for n in range(n_killers, 32)]
+
+    def let_them_go() -> None:
+        wait_until(lambda: engine.status().n_jobs == 32)
+        gate.touch()
+
+    threading.Thread(target=let_them_go, daemon=True).start()
+    found, blamed, n_deaths = in_a_crowd(engine, [*others[:16], *killers, *others[16:]])
+    assert sorted(blamed) == list(range(n_killers))
+    assert sorted(found) == [job.job_id for job in others]
+    assert n_deaths <= 2 + 2 * n_killers
+
+
+def test_a_suspect_is_cleared_when_it_has_passed_the_place(build: Build, tmp_path: Path) -> None:
+    """A long recording that was there at a death need not be alone to its end."""
+    engine = build(max_open=4)
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(run, engine, request(f"hold-after-700:{gate}", n_windows=800), company=1)
+        wait_until(lambda: engine.status().n_jobs == 1)
+        assert len(run(engine, request(job_id=2)).segments) == 3
+        assert not long.done()
+        gate.touch()
+        assert len(long.result(20).segments) == 800
+
+
+def test_after_a_death_the_company_gets_smaller() -> None:
+    """The root of the number at first, alone from the second death on."""
+    after = [company_after(EngineDied("", n_inside=n), 1) for n in (1, 2, 3, 4, 9, 32)]
+    assert after == [1, 1, 1, 2, 3, 5]
+    assert company_after(EngineDied("", n_inside=32), 2) == 1
+
+
+def test_devices_are_told_apart() -> None:
+    """One setting may name several."""
+    assert devices_of("auto") == ("auto",)
+    assert devices_of("cuda:1") == ("cuda:1",)
+    assert devices_of("cuda:0,2") == ("cuda:0", "cuda:2")
+
+
 def test_a_cancelled_job_ends_soon(build: Build, tmp_path: Path) -> None:
     """The process lives on, and the slot is free."""
-    engine = build(slots=1)
+    engine = build(max_open=1)
     cancelled = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         held = pool.submit(run, engine, request(f"hold:{tmp_path / 'never'}"), cancelled=cancelled)
@@ -298,7 +515,7 @@ def test_loading_has_an_end(build: Build) -> None:
 
 def test_closing_releases_the_waiting(build: Build, tmp_path: Path) -> None:
     """Jobs inside and outside end as unavailable: they are not to blame."""
-    engine = build(slots=1)
+    engine = build(max_open=1)
     with ThreadPoolExecutor(2) as pool:
         inside = pool.submit(run, engine, request(f"hold:{tmp_path / 'never'}"))
         wait_until(lambda: engine.status().state == "ready")

@@ -1,190 +1,195 @@
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from daemon.engine.decoding import Decoder, WindowRequest
-from daemon.engine.runtime import Mel, Model, Samples, Tokenizer
-from daemon.transcript import SAMPLE_RATE_HZ
+from daemon.engine.decoding import MAX_PROMPT_TOKENS, Ask, WindowRequest, text_limit
+from daemon.engine.guards import Check
+from daemon.engine.passes import WHOLE_FRAMES, Attempt, Pass, passes_of
+from daemon.transcript import SAMPLE_RATE_HZ, Span
+from tests.unit.whisper_fake import (
+    LANGUAGE_TOKENS,
+    NO_TIMESTAMPS,
+    NON_SPEECH,
+    PREVIOUS,
+    SOT,
+    TRANSCRIBE,
+    TRANSLATE,
+    FakeWhisper,
+    decoder_of,
+    said,
+    timed,
+    window,
+)
 
-EOT, T0 = 1000, 2000
-
-
-class Letters:
-    """A tokenizer whose tokens are the code points of the letters."""
-
-    eot, sot, sot_prev, sot_lm, no_speech, transcribe, translate = EOT, 1001, 1002, 1003, 1004, 1005, 1006
-    timestamp_begin = T0
-    non_speech_tokens: tuple[int, ...] = (7,)
-
-    def __init__(self, language: str, task: str) -> None:
-        self.sot_sequence = [self.sot, 1100 + len(language), self.transcribe if task == "transcribe" else 1006]
-
-    def encode(self, text: str) -> list[int]:
-        """One token for each letter."""
-        return [ord(letter) for letter in text]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The letters again."""
-        return "".join(chr(token) for token in tokens if token < EOT)
-
-    def split_to_word_tokens(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
-        """Each letter is a word."""
-        return [chr(token) for token in tokens], [[token] for token in tokens]
+FIRST = passes_of("fast", 5)[0]
 
 
-@dataclass
-class Result:
-    """What CTranslate2 answers for one item."""
-
-    sequences_ids: list[list[int]]
-    scores: list[float]
-    no_speech_prob: float = 0.0
-
-
-@dataclass
-class Alignment:
-    """A step for each token."""
-
-    alignments: list[tuple[int, int]]
-    text_token_probs: list[float]
+def asks(*requests: WindowRequest, way: Pass = FIRST) -> list[Ask]:
+    decoder = decoder_of(FakeWhisper())
+    mels = [decoder.features(request.samples) for request in requests]
+    return [
+        Ask(request, mel, way.n_frames(mel.shape[1], 100), way) for request, mel in zip(requests, mels, strict=True)
+    ]
 
 
-def said(text: str, score: float = -0.1, no_speech_prob: float = 0.0) -> Result:
-    return Result([[T0, *map(ord, text), T0 + 100]], [score], no_speech_prob)
+def attempts(whisper: FakeWhisper, *requests: WindowRequest, way: Pass = FIRST) -> list[Attempt]:
+    decoder = decoder_of(whisper)
+    asked = asks(*requests, way=way)
+    return decoder.attempt(asked, decoder.encode(asked))
 
 
-LOOP = "no " * 60
+def ctranslate2_stops_at(max_length: int, n_prompt: int) -> int:
+    """The rule of its ``Whisper::generate``: the smaller of the two, as the prompt's last token starts the text."""
+    return min(max_length // 2, max_length - (n_prompt - 1))
 
 
-@dataclass
-class FakeWhisper:
-    """A model that says what it is told, attempt by attempt; items are told apart by their first sample."""
-
-    script: dict[float, list[Result]]
-    device: str = "cpu"
-    compute_type: str = "int8"
-    is_multilingual: bool = True
-    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    n_encoded: int = 0
-
-    def encode(self, features: object, to_cpu: bool = False) -> object:
-        """The features are passed through; their first value says which item it is."""
-        self.n_encoded += 1
-        assert np.array(features).shape == (1, 1, 3000)
-        return np.array(features)
-
-    def generate(self, features: object, prompts: Sequence[Sequence[int]], **options: Any) -> list[Any]:
-        """The next text for each item."""
-        items = [float(item[0, 0]) for item in np.array(features)]
-        self.calls.append({"items": items, "prompts": [list(prompt) for prompt in prompts], **options})
-        return [self.script[item].pop(0) for item in items]
-
-    def detect_language(self, features: object) -> list[list[tuple[str, float]]]:
-        """Always the same."""
-        return [[("<|de|>", 0.8), ("<|en|>", 0.2)]]
-
-    def align(
-        self, features: object, start: Sequence[int], texts: Sequence[Sequence[int]], num_frames: int | Sequence[int]
-    ) -> list[Any]:
-        """Ten steps for each token, and the end."""
-        return [Alignment([(n, 10 * n) for n in range(len(text) + 1)], [0.5] * len(text)) for text in texts]
+@given(st.integers(1, 224), st.integers(2, MAX_PROMPT_TOKENS + 5))
+def test_a_text_may_be_as_long_as_it_was_meant_to_be(max_tokens: int, n_prompt: int) -> None:
+    """No shorter, no longer, and never beyond the decoder's last position, where CTranslate2 fails."""
+    n_tokens, max_length = text_limit(max_tokens, n_prompt)
+    assert ctranslate2_stops_at(max_length, n_prompt) == n_tokens
+    assert n_tokens + n_prompt - 1 <= 448
+    assert n_tokens == max_tokens or n_tokens + n_prompt - 1 == 448
+    assert n_tokens >= min(max_tokens, 221)
 
 
-def decoder(whisper: FakeWhisper) -> Decoder:
-    def features(samples: Samples) -> Mel:
-        return np.full((1, len(samples) // 160), samples[0], np.float32)
-
-    def tokenizer(language: str, task: str) -> Tokenizer:
-        return Letters(language, task)
-
-    return Decoder(Model(whisper, features, tokenizer, frozenset({"en", "de"})))
+def test_the_limits_of_whole_windows() -> None:
+    """Without a prompt half of the positions; with the longest one 221."""
+    assert text_limit(224, 4) == (224, 448)
+    assert text_limit(224, 228) == (221, 448)
+    assert text_limit(51, 4) == (51, 102)
+    assert text_limit(51, 128) == (51, 178)
 
 
-def window(
-    item: float = 0.5, *, prompt: tuple[int, ...] = (), beam_size: int = 5, words: bool = False
-) -> WindowRequest:
-    samples = np.full(5 * SAMPLE_RATE_HZ, item, np.float32)
-    return WindowRequest(samples, "en", "transcribe", prompt=prompt, words=words)
+def test_a_window_is_asked_with_the_tokens_of_its_language_and_task() -> None:
+    """The text before it first, if there is any; without times unless the pass asks for them."""
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: said("hello"))
+    attempts(whisper, window(1.0), window(2.0, language="fr", task="translate"))
+    assert whisper.calls[0].prompts == (
+        (SOT, LANGUAGE_TOKENS["en"], TRANSCRIBE, NO_TIMESTAMPS),
+        (SOT, LANGUAGE_TOKENS["fr"], TRANSLATE, NO_TIMESTAMPS),
+    )
+    attempts(whisper, window(prompt="AB"), way=passes_of("faithful", 5)[0])
+    assert whisper.calls[1].prompts == ((PREVIOUS, 65, 66, SOT, LANGUAGE_TOKENS["en"], TRANSCRIBE),)
+    assert whisper.calls[1].options["max_initial_timestamp_index"] == 50
 
 
-def test_a_credible_text_is_taken_at_once() -> None:
-    """One call at temperature zero with the beam that was asked for."""
-    whisper = FakeWhisper({0.5: [said("hello")]})
-    (decoded,) = decoder(whisper).decode([window()])
-    assert [(line.start_s, line.end_s, line.text) for line in decoded.segments] == [(0.0, 2.0, "hello")]
-    assert (decoded.covered_s, decoded.temperature, decoded.suspect) == (2.0, 0.0, ())
-    (call,) = whisper.calls
-    assert (call["beam_size"], call["max_length"], call["prompts"]) == (5, 448, [[1001, 1102, 1005]])
-    assert "sampling_temperature" not in call
-    assert 7 in call["suppress_tokens"]
+def test_what_is_no_speech_is_suppressed() -> None:
+    """Brackets and notes, and the special tokens; the search is as the pass says."""
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: said("hello"))
+    attempts(whisper, window(), way=Pass(3))
+    options = whisper.calls[0].options
+    assert {NON_SPEECH, SOT, PREVIOUS, TRANSCRIBE, TRANSLATE} <= set(options["suppress_tokens"])
+    assert options["beam_size"] == 3
+    assert "sampling_temperature" not in options
 
 
-def test_a_loop_is_sampled_again_at_rising_temperatures() -> None:
-    """With sampling really on: CTranslate2 takes the best token at any temperature unless sampling_topk is 0."""
-    whisper = FakeWhisper({0.5: [said(LOOP), said("low", -2.0), said("hello")]})
-    (decoded,) = decoder(whisper).decode([window()])
-    assert [line.text for line in decoded.segments] == ["hello"]
-    assert decoded.temperature == 0.4
-    assert [call.get("sampling_temperature") for call in whisper.calls] == [None, 0.2, 0.4]
-    assert all(call["sampling_topk"] == 0 and call["beam_size"] == 1 for call in whisper.calls[1:])
-    assert whisper.n_encoded == 1
+def test_an_attempt_holds_the_evidence() -> None:
+    """The text without its timestamps, its mean log probability with the end, and whether it was cut off."""
+    (attempt,) = attempts(FakeWhisper({1.0: [timed((0.0, " yes", 2.0), score=-0.5)]}), window(), way=FIRST)
+    assert (attempt.evidence.text, attempt.evidence.tokens) == ("yes", tuple(map(ord, " yes")))
+    assert len(attempt.tokens) == 6
+    assert attempt.evidence.avg_logprob == pytest.approx(-0.5 * 6 / 7)
+    assert (attempt.evidence.speech_s, attempt.evidence.cut_off) == (2.0, False)
 
 
-def test_a_text_that_never_passes_is_marked() -> None:
-    """The likeliest of those that do not repeat themselves is kept, with the checks that it failed."""
-    tries = [said(LOOP, -0.01), said("b", -3.0), said("c", -2.2), said(LOOP), said("d", -4.0), said("e", -5.0)]
-    (decoded,) = decoder(FakeWhisper({0.5: tries})).decode([window()])
-    assert ([line.text for line in decoded.segments], decoded.suspect) == (["c"], ("low_confidence",))
-    (loop,) = decoder(FakeWhisper({0.5: [said(LOOP) for _ in range(6)]})).decode([window()])
-    assert loop.suspect == ("repetition",)
+def test_a_text_that_fills_its_limit_is_cut_off() -> None:
+    """But for one with times: there the next window begins where it ends."""
+    full = said("a" * 51)
+    (attempt,) = attempts(FakeWhisper({1.0: [full]}), window())
+    assert Check.CUT_OFF in attempt.failed
+    (attempt,) = attempts(FakeWhisper({1.0: [said("a" * 224)]}), window(), way=passes_of("faithful", 5)[0])
+    assert Check.CUT_OFF not in attempt.failed
 
 
-def test_silence_gives_no_words() -> None:
-    """A text in which the model does not believe, over what it takes for silence, is dropped without another try."""
-    whisper = FakeWhisper({0.5: [said("Thanks for watching!", -3.0, no_speech_prob=0.9)]})
-    (decoded,) = decoder(whisper).decode([window()])
-    assert (decoded.segments, decoded.covered_s, decoded.suspect) == ((), 5.0, ())
+lengths_s = st.floats(0.1, 30.0)
+languages = st.sampled_from(["en", "de", "zh"])
 
 
-def test_a_loop_is_not_excused_by_silence() -> None:
-    """Speech may be under it: it is sampled again first."""
-    whisper = FakeWhisper({0.5: [said(LOOP, -3.0, no_speech_prob=0.9), said("hello")]})
-    (decoded,) = decoder(whisper).decode([window()])
-    assert [line.text for line in decoded.segments] == ["hello"]
+@given(st.lists(st.tuples(lengths_s, languages), min_size=1, max_size=8))
+def test_what_is_asked_of_a_window_depends_on_it_alone(crowd: list[tuple[float, str]]) -> None:
+    """Its frames and its limit: any two windows that may go together have the same."""
+    decoder = decoder_of(FakeWhisper())
+    for n, (length_s, language) in enumerate(crowd):
+        request = WindowRequest(np.full(round(length_s * SAMPLE_RATE_HZ), n + 1, np.float32), language)
+        mel = decoder.features(request.samples)
+        n_frames = FIRST.n_frames(mel.shape[1], decoder.bucket_frames)
+        key = Ask(request, mel, n_frames, FIRST).key
+        assert key.n_frames == n_frames >= mel.shape[1]
+        assert key.max_tokens == (224 if language == "zh" else min(224, 7 * n_frames // 100 + 16))
 
 
-def test_a_batch_keeps_its_order_and_its_items_apart() -> None:
-    """Items with prompts of other lengths go in calls of their own; only the failed item is tried again."""
-    script = {1.0: [said("a")], 2.0: [said(LOOP), said("b")], 3.0: [said("c")]}
-    whisper = FakeWhisper(script)
-    decoded = decoder(whisper).decode([window(1.0), window(2.0, prompt=(65, 66)), window(3.0)])
-    assert [one.segments[0].text for one in decoded] == ["a", "b", "c"]
-    assert [call["items"] for call in whisper.calls] == [[1.0, 3.0], [2.0], [2.0]]
-    assert whisper.calls[1]["prompts"] == [[1002, 65, 66, 1001, 1102, 1005]]
-    assert whisper.n_encoded == 3
+def test_the_key_of_a_language_is_the_window_alone() -> None:
+    """Prompts and passes do not matter to it."""
+    one, two = window(language="", prompt="abc"), window(language="")
+    mel = np.zeros((1, 200), np.float32)
+    assert Ask(one, mel, 500, None).key == Ask(two, mel, 500, None).key
 
 
-def test_words_have_times_and_probabilities() -> None:
-    """Only where they are asked for."""
-    (decoded,) = decoder(FakeWhisper({0.5: [said("ab")]})).decode([window(words=True)])
-    words = decoded.segments[0].words
-    assert [(word.text, word.probability) for word in words] == [("a", 0.5), ("b", 0.5)]
-    assert [word.start_s for word in words] == pytest.approx([0.0, 0.2])
+def test_the_features_are_those_of_the_window_alone() -> None:
+    """100 frames a second, at most 30 s; the encoder sees zeros behind them."""
+    decoder = decoder_of(FakeWhisper())
+    assert decoder.features(np.ones(2 * SAMPLE_RATE_HZ, np.float32)).shape == (1, 200)
+    assert decoder.features(np.ones(40 * SAMPLE_RATE_HZ, np.float32)).shape == (1, WHOLE_FRAMES)
+    (encoded,) = decoder.encode(asks(window()))
+    assert encoded.shape == (1, 250, 1)
+    assert np.count_nonzero(encoded) == 100
+
+
+def test_a_cpu_encodes_one_window_at_a_time_and_a_gpu_all() -> None:
+    """The outputs are the same, one for each window."""
+    for device, bucket in (("cpu", 100), ("cuda", 500)):
+        decoder = decoder_of(FakeWhisper(device=device))
+        asked = asks(window(1.0), window(2.0), window(3.0))
+        assert [float(one[0, 0, 0]) for one in decoder.encode(asked)] == [1.0, 2.0, 3.0]
+        assert decoder.bucket_frames == bucket
+
+
+def test_languages_come_with_what_was_encoded() -> None:
+    """An English model is not asked."""
+    whisper = FakeWhisper(languages={1.0: {"fr": 0.6, "en": 0.4}})
+    decoder = decoder_of(whisper)
+    encoded = decoder.encode(asks(window(1.0), window(2.0)))
+    assert [found for found, _ in decoder.listen(encoded)] == [{"fr": 0.6, "en": 0.4}, {"de": 0.8, "en": 0.2}]
+    assert [item for _, item in decoder.listen(encoded)] == encoded
+    english = decoder_of(FakeWhisper(is_multilingual=False))
+    assert english.listen(encoded[:1]) == [({"en": 1.0}, encoded[0])]
 
 
 def test_the_prompt_is_hotwords_then_prompt_and_has_a_limit() -> None:
     """The end is kept: it is nearest to the speech. Blanks alone are no prompt."""
-    tool = decoder(FakeWhisper({}))
-    assert tool.prompt(" Kafka ", "Notes.") == tuple(map(ord, " Kafka Notes."))
-    assert len(tool.prompt("x" * 500, None)) == 223
-    assert tool.prompt("  ", None) == ()
+    decoder = decoder_of(FakeWhisper())
+    assert decoder.prompt(" Kafka ", "Notes.") == tuple(map(ord, " Kafka Notes."))
+    assert decoder.prompt("x" * 500, None) == (ord("x"),) * 223
+    assert decoder.prompt("  ", None) == ()
 
 
-def test_an_english_model_knows_one_language() -> None:
-    """Nothing is asked of it."""
-    whisper = FakeWhisper({}, is_multilingual=False)
-    assert decoder(whisper).language_probabilities(object()) == {"en": 1.0}
-    assert decoder(FakeWhisper({})).language_probabilities(object()) == {"de": 0.8, "en": 0.2}
+def test_the_words_of_a_window_are_those_of_its_lines() -> None:
+    """Aligned by language, given back in the order of the windows."""
+    whisper = FakeWhisper()
+    decoder = decoder_of(whisper)
+    requests = [window(1.0), window(2.0, language="de"), window(3.0)]
+    encoded = decoder.encode(asks(*requests))
+    texts = [[tuple(map(ord, text)) for text in lines] for lines in ([" one", " two"], [" drei"], [" four, five"])]
+    found = decoder.words(requests, encoded, texts)
+    assert [[[word.text for word in line] for line in lines] for lines in found] == [
+        [[" one"], [" two"]],
+        [[" drei"]],
+        [[" four,", " five"]],
+    ]
+    two = found[0][1][0]
+    assert two.start_s == pytest.approx(0.8)
+    assert two.probability == 0.5
+    assert sorted(n for _, n in whisper.aligned) == [1, 2]
+
+
+def test_speech_is_where_it_was_found_or_everywhere() -> None:
+    """Seconds of it; a window's level is that of its loudest tenth of a second."""
+    samples = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    samples[1600:3200] = 0.1
+    assert WindowRequest(samples, "en").speech_s == 1.0
+    assert WindowRequest(samples, "en", speech=(Span(0, 800), Span(1600, 4000))).speech_s == 0.2
+    assert WindowRequest(samples, "en").level_dbfs == pytest.approx(-20.0)
+    assert WindowRequest(samples[:100], "en").level_dbfs is None
+    assert WindowRequest(samples[:1600], "en").level_dbfs == pytest.approx(-120.0)

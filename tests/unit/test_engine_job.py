@@ -1,138 +1,216 @@
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import pytest
 
-from daemon.engine.assembly import DecodedSegment, DecodedWindow
-from daemon.engine.decoding import Decoder, WindowRequest
-from daemon.engine.job import Spool, Tools, run_job
-from daemon.engine.protocol import Job, LanguageFound, ServerSettings, WindowDone
-from daemon.engine.server import is_out_of_memory, threads_per_slot
+from daemon.engine.batching import BatchLimit
+from daemon.engine.board import Board
+from daemon.engine.job import run_job
+from daemon.engine.lanes import Lanes
+from daemon.engine.protocol import Job, LanguageFound, WindowDone
 from daemon.errors import ConfigError, JobCancelled
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Span
+from tests.unit.whisper_fake import LANGUAGE_TOKENS, SOT, Call, FakeWhisper, Said, decoder_of, said, timed
 
 Emitted = list[LanguageFound | WindowDone]
 
-
-class Listener:
-    """A decoder that hears the second at which a window starts: each sample of the spool file is its own second."""
-
-    languages = frozenset({"en", "de"})
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[float, float, bool]] = []
-        self.probabilities: Iterator[dict[str, float]] = iter([])
-        self.covers_s: Callable[[float, float], float] = lambda _start_s, length_s: length_s
-
-    def prompt(self, hotwords: str | None, initial_prompt: str | None) -> tuple[int, ...]:
-        """Nothing."""
-        return ()
-
-    def encode(self, samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> object:
-        """Something to recognise."""
-        return "encoded"
-
-    def language_probabilities(self, encoded: object) -> dict[str, float]:
-        """The next of those prepared."""
-        return next(self.probabilities)
-
-    def decode(self, batch: Sequence[WindowRequest]) -> list[DecodedWindow]:
-        """One line for each window, as long as *covers_s* says."""
-        return [self.decoded(item) for item in batch]
-
-    def decoded(self, item: WindowRequest) -> DecodedWindow:
-        """One line that says where it was heard."""
-        start_s, length_s = round(float(item.samples[0]) * 32768), len(item.samples) / SAMPLE_RATE_HZ
-        self.heard.append((start_s, length_s, item.encoded is not None))
-        covered_s = self.covers_s(start_s, length_s)
-        line = DecodedSegment(0.0, covered_s, f"{item.language} {start_s}")
-        return DecodedWindow((line,), covered_s, -0.1, 1.0, 0.0, 0.0)
+LENGTH_S = 120
+NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
+FIVE = ((1, 6), (10, 15), (20, 25), (30, 35), (40, 45))
+"""Stretches of speech far enough apart to be a window each."""
 
 
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
+def item_at(second: int) -> float:
+    """What every sample of a second of the recording is: it tells the fake model where a window begins."""
+    return (second + 1) * 200 / 32768
+
+
+def second_of(item: float) -> int:
+    return round(item * 32768 / 200) - 1
+
+
+def tell(item: float, duration_s: float, _prompt: tuple[int, ...]) -> Said:
+    """The second at which the window begins, and enough words for its speech."""
+    return said(" ".join([f"at {second_of(item)}", *NUMBERS[: round(1.2 * duration_s)]]))
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
     path = tmp_path / "spool"
-    np.repeat(np.arange(120, dtype="<i2"), SAMPLE_RATE_HZ).tofile(path)
+    np.repeat(np.arange(1, LENGTH_S + 1) * 200, SAMPLE_RATE_HZ).astype("<i2").tofile(path)
     return path
 
 
-def job(spool: Path, *times_s: tuple[int, int], language: str | None = "en", next_s: int = 0) -> Job:
+class Engine:
+    """One lane on a fake model."""
+
+    def __init__(self) -> None:
+        self.whisper = FakeWhisper(answer=tell)
+        self.decoder = decoder_of(self.whisper)
+        limit = BatchLimit(4)
+        self.board = Board(limit, 100_000)
+        self.lanes = Lanes(self.decoder, self.board, limit, n_lanes=1)
+
+    def run(
+        self,
+        job: Job,
+        cancelled: threading.Event | None = None,
+        emit: Callable[[LanguageFound | WindowDone], None] | None = None,
+    ) -> Emitted:
+        """What is emitted for *job*."""
+        emitted: Emitted = []
+        run_job(job, self.lanes, self.decoder, emit or emitted.append, cancelled or threading.Event())
+        return emitted
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine()
+    yield made
+    made.board.close()
+
+
+def job_for(spool: Path, *times_s: tuple[int, int], next_sample: int = 0, **options: Any) -> Job:
     spans = tuple(Span(start * SAMPLE_RATE_HZ, end * SAMPLE_RATE_HZ) for start, end in times_s)
-    options = JobOptions(language=language)
-    return Job(1, str(spool), 120 * SAMPLE_RATE_HZ, spans, options, next_s * SAMPLE_RATE_HZ)
+    options.setdefault("language", "en")
+    return Job(1, str(spool), LENGTH_S * SAMPLE_RATE_HZ, spans, JobOptions(**options), next_sample)
 
 
-def run(listener: Listener, wanted: Job, cancelled: threading.Event | None = None) -> Emitted:
-    emitted: Emitted = []
-    with ThreadPoolExecutor(2) as lanes:
-        tools = Tools(cast("Decoder", listener), lanes, n_ahead=2)
-        run_job(wanted, tools, emitted.append, cancelled or threading.Event())
-    return emitted
+def done(emitted: Emitted) -> list[WindowDone]:
+    return [report for report in emitted if isinstance(report, WindowDone)]
 
 
-def texts(emitted: Emitted) -> list[str]:
-    return [segment.text for report in emitted if isinstance(report, WindowDone) for segment in report.segments]
+def starts(emitted: Emitted) -> list[str]:
+    """The first two words of each window: where the model heard it begin."""
+    return [" ".join(segment.text.split()[:2]) for report in done(emitted) for segment in report.segments]
 
 
-def test_windows_come_in_order_after_the_language(listener: Listener, spool: Path) -> None:
+def test_windows_come_in_order_after_the_language(engine: Engine, spool: Path) -> None:
     """Each says how far the job is; times are those of the recording."""
-    emitted = run(listener, job(spool, (1, 20), (40, 60), (80, 100)))
+    emitted = engine.run(job_for(spool, *FIVE))
     assert emitted[0] == LanguageFound(1, "en", 1.0)
-    assert texts(emitted) == ["en 1", "en 40", "en 80"]
-    windows = [report for report in emitted if isinstance(report, WindowDone)]
-    assert [report.done_s for report in windows] == [20.0, 60.0, 100.0]
-    assert windows[1].segments[0].start_s == 40.0
+    assert starts(emitted) == ["at 1", "at 10", "at 20", "at 30", "at 40"]
+    assert [report.done_s for report in done(emitted)] == [6, 15, 25, 35, 45]
+    assert [report.next_sample for report in done(emitted)] == [n * SAMPLE_RATE_HZ for n in (6, 15, 25, 35, 45)]
+    assert [(line.start_s, line.end_s) for report in done(emitted) for line in report.segments] == list(FIVE)
 
 
-def test_finished_windows_are_not_heard_again(listener: Listener, spool: Path) -> None:
-    """A job resumes after the last window that was sent."""
-    assert texts(run(listener, job(spool, (1, 20), (40, 60), (80, 100), next_s=60))) == ["en 80"]
+def test_order_does_not_depend_on_who_is_answered_first(engine: Engine, spool: Path) -> None:
+    """A window that is asked three times holds up the reports of those behind it, not their work."""
+
+    def answer(item: float, duration_s: float, prompt: tuple[int, ...]) -> Said:
+        told = tell(item, duration_s, prompt)
+        n_asked = sum(item in call.items for call in engine.whisper.calls)
+        return replace(told, scores=[-1.5 if second_of(item) == 1 and n_asked < 3 else -0.1])
+
+    engine.whisper.answer = answer
+    assert starts(engine.run(job_for(spool, *FIVE))) == ["at 1", "at 10", "at 20", "at 30", "at 40"]
+    assert sum(item_at(1) in call.items for call in engine.whisper.calls) == 3
 
 
-def test_speech_after_the_last_timestamp_is_heard_again(listener: Listener, spool: Path) -> None:
-    """From there to the end of the window, until no second of speech is left; less than that is padding."""
-    listener.covers_s = lambda _start_s, length_s: min(length_s, 8.0)
-    assert texts(run(listener, job(spool, (0, 20)))) == ["en 0", "en 8", "en 16"]
-    listener.covers_s = lambda _start_s, length_s: length_s - 0.5
-    assert texts(run(listener, job(spool, (0, 20)))) == ["en 0"]
+def test_more_windows_than_are_asked_for_ahead(engine: Engine, spool: Path) -> None:
+    """A long recording goes through a few at a time."""
+    times_s = [(3 * n, 3 * n + 3) for n in range(40)]
+    spans = tuple(Span(start * SAMPLE_RATE_HZ, end * SAMPLE_RATE_HZ) for start, end in times_s)
+    job = replace(job_for(spool), spans=spans)
+    reports = done(engine.run(job))
+    assert reports[-1].done_s == LENGTH_S
+    assert [report.next_sample for report in reports] == sorted({report.next_sample for report in reports})
 
 
-def test_a_window_is_not_heard_for_ever(listener: Listener, spool: Path) -> None:
-    """However little the model covers each time."""
-    listener.covers_s = lambda _start_s, _length_s: 1.0
-    assert texts(run(listener, job(spool, (0, 20)))) == ["en 0", "en 1", "en 2", "en 3"]
+@pytest.mark.parametrize("quality", ["fast", "faithful"])
+def test_a_job_resumes_after_any_window(engine: Engine, spool: Path, quality: str) -> None:
+    """What is finished is not heard again; the rest is what it would have been."""
+    if quality == "faithful":
+        engine.whisper.answer = lambda item, s, prompt: timed((0.0, f" at {second_of(item)} one two three four", s))
+    spans = ((0, 7), (8, 20), (21, 40), (50, 55))
+    whole = done(engine.run(job_for(spool, *spans, quality=quality)))
+    assert len(whole) >= 3
+    for n, report in enumerate(whole):
+        engine.whisper.calls.clear()
+        rest = engine.run(job_for(spool, *spans, quality=quality, next_sample=report.next_sample))
+        assert done(rest) == whole[n + 1 :]
+        heard = {second_of(item) for call in engine.whisper.calls for item in call.items}
+        assert all(second >= report.next_sample // SAMPLE_RATE_HZ for second in heard)
 
 
-def test_a_sure_language_needs_one_window(listener: Listener, spool: Path) -> None:
-    """What was encoded to find it is not encoded again."""
-    listener.probabilities = iter([{"de": 0.95, "en": 0.05}])
-    emitted = run(listener, job(spool, (1, 20), (40, 60), language=None))
-    assert emitted[0] == LanguageFound(1, "de", 0.95)
-    assert sorted(listener.heard) == [(1, 19.0, True), (40, 20.0, False)]
+def test_a_recording_without_speech_is_finished_at_once(engine: Engine, spool: Path) -> None:
+    """With no language, unless one was given."""
+    assert engine.run(job_for(spool, language=None)) == [LanguageFound(1, "", 0.0)]
+    assert engine.run(job_for(spool, language="de")) == [LanguageFound(1, "de", 1.0)]
+    assert engine.whisper.encoded == []
 
 
-def test_a_doubtful_language_is_the_mean_of_three_windows(listener: Listener, spool: Path) -> None:
-    """Music or a foreign name at the start does not decide alone."""
-    listener.probabilities = iter([{"de": 0.6, "en": 0.4}, {"en": 0.8, "de": 0.2}, {"en": 0.7, "de": 0.3}])
-    emitted = run(listener, job(spool, (1, 20), (30, 50), (60, 80), (90, 110), language=None))
-    found = emitted[0]
+def test_the_language_is_the_vote_of_the_first_windows(engine: Engine, spool: Path) -> None:
+    """Music or a foreign name at the start does not decide alone; the probability is the mean of three."""
+    engine.whisper.languages = {
+        item_at(1): {"de": 0.6, "en": 0.4},
+        item_at(10): {"en": 0.8, "de": 0.2},
+        item_at(20): {"en": 0.7, "fr": 0.3},
+        item_at(30): {"fr": 1.0},
+    }
+    found = engine.run(job_for(spool, *FIVE, language=None))[0]
     assert isinstance(found, LanguageFound)
     assert found.language == "en"
     assert found.probability == pytest.approx(1.9 / 3)
+    assert engine.whisper.asked_language == [item_at(second) for second in (1, 10, 20)]
+    assert {prompt[1] for call in engine.whisper.calls for prompt in call.prompts} == {LANGUAGE_TOKENS["en"]}
+    assert len(engine.whisper.encoded) == 5
 
 
-def test_a_cancelled_job_stops_between_windows(listener: Listener, spool: Path) -> None:
-    """Nothing is emitted after that."""
+def test_a_language_that_was_found_before_is_not_asked_again(engine: Engine, spool: Path) -> None:
+    """A job that resumes goes on in it."""
+    job = replace(job_for(spool, *FIVE, language=None, next_sample=15 * SAMPLE_RATE_HZ), language="fr")
+    assert engine.run(job)[0] == LanguageFound(1, "fr", 1.0)
+    assert engine.whisper.asked_language == []
+    assert {prompt[1] for call in engine.whisper.calls for prompt in call.prompts} == {LANGUAGE_TOKENS["fr"]}
+
+
+@pytest.mark.parametrize("found_before", [None, "fr"])
+def test_a_multilingual_recording_has_a_language_for_each_window(
+    engine: Engine, spool: Path, found_before: str | None
+) -> None:
+    """Also after it was resumed: what the first windows voted for is for the transcript alone."""
+    engine.whisper.languages = {item_at(1): {"en": 1.0}, item_at(10): {"fr": 1.0}}
+    job = replace(job_for(spool, *FIVE, language=None, multilingual=True), language=found_before)
+    found = engine.run(job)[0]
+    assert isinstance(found, LanguageFound)
+    assert found.language == (found_before or "en")
+    spoken = {
+        second_of(item): prompt[1]
+        for call in engine.whisper.calls
+        for item, prompt in zip(call.items, call.prompts, strict=True)
+    }
+    assert spoken == {
+        1: LANGUAGE_TOKENS["en"],
+        10: LANGUAGE_TOKENS["fr"],
+        **dict.fromkeys((20, 30, 40), LANGUAGE_TOKENS["de"]),
+    }
+    assert len(engine.whisper.encoded) == 5
+
+
+def test_a_language_that_was_given_is_that_of_every_window(engine: Engine, spool: Path) -> None:
+    """Multilingual or not."""
+    engine.run(job_for(spool, *FIVE, language="fr", multilingual=True))
+    assert engine.whisper.asked_language == []
+    assert {prompt[1] for call in engine.whisper.calls for prompt in call.prompts} == {LANGUAGE_TOKENS["fr"]}
+
+
+def test_an_unknown_language_is_refused_before_any_work(engine: Engine, spool: Path) -> None:
+    """The message names the known ones."""
+    with pytest.raises(ConfigError, match="'xx'; it knows de, en, fr, hi, zh"):
+        engine.run(job_for(spool, (1, 20), language="xx"))
+    assert engine.whisper.encoded == []
+
+
+def test_a_cancelled_job_stops_between_windows(engine: Engine, spool: Path) -> None:
+    """Nothing is emitted after that, and nothing of it waits any more."""
     cancelled = threading.Event()
     emitted: Emitted = []
 
@@ -141,52 +219,71 @@ def test_a_cancelled_job_stops_between_windows(listener: Listener, spool: Path) 
         if isinstance(report, WindowDone):
             cancelled.set()
 
-    with ThreadPoolExecutor(2) as lanes, pytest.raises(JobCancelled):
-        run_job(job(spool, (1, 20), (40, 60), (80, 100)), Tools(cast("Decoder", listener), lanes, 2), emit, cancelled)
-    assert texts(emitted) == ["en 1"]
+    with pytest.raises(JobCancelled):
+        engine.run(job_for(spool, *FIVE), cancelled, emit)
+    assert starts(emitted) == ["at 1"]
 
 
-def test_an_unknown_language_is_refused_before_any_work(listener: Listener, spool: Path) -> None:
-    """The message names the known ones."""
-    with pytest.raises(ConfigError, match="'xx'; it knows de, en"):
-        run(listener, job(spool, (1, 20), language="xx"))
-    assert listener.heard == []
+@pytest.mark.parametrize("quality", ["fast", "faithful"])
+def test_a_job_is_cancelled_while_it_waits_for_the_model(engine: Engine, spool: Path, quality: str) -> None:
+    """It does not wait for the batch to end."""
+    inside, may_go_on, cancelled = threading.Event(), threading.Event(), threading.Event()
+
+    def trouble(_call: Call) -> None:
+        inside.set()
+        assert may_go_on.wait(5)
+
+    engine.whisper.trouble = trouble
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(engine.run, job_for(spool, *FIVE, quality=quality), cancelled)
+        assert inside.wait(5)
+        cancelled.set()
+        with pytest.raises(JobCancelled):
+            running.result(5)
+        may_go_on.set()
 
 
-def test_a_spool_file_that_is_too_short_is_an_error(spool: Path) -> None:
-    """Never silence instead of samples that are not there."""
-    reader = Spool(str(spool))
-    with pytest.raises(OSError, match="the spool file ends before sample"):
-        reader.read(119 * SAMPLE_RATE_HZ, 121 * SAMPLE_RATE_HZ)
-    reader.close()
+def test_an_error_of_the_model_is_the_job_s(engine: Engine, spool: Path) -> None:
+    """The windows before it were emitted; the next job goes well."""
+
+    def trouble(call: Call) -> None:
+        if item_at(30) in call.items:
+            raise ZeroDivisionError("a bug")
+
+    engine.whisper.trouble = trouble
+    with pytest.raises(ZeroDivisionError):
+        engine.run(job_for(spool, *FIVE))
+    assert starts(engine.run(job_for(spool, (60, 65)))) == ["at 60"]
 
 
-def test_the_quietest_moment_is_found(tmp_path: Path) -> None:
-    """A forced cut falls into the shortest of pauses rather than into a word."""
-    loud = np.full(10 * SAMPLE_RATE_HZ, 1000, "<i2")
-    loud[7 * SAMPLE_RATE_HZ : 7 * SAMPLE_RATE_HZ + SAMPLE_RATE_HZ // 5] = 3
-    loud.tofile(tmp_path / "spool")
-    reader = Spool(str(tmp_path / "spool"))
-    cut_s = reader.quietest(2 * SAMPLE_RATE_HZ, 10 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    reader.close()
-    assert 7.0 <= cut_s <= 7.2
+def test_hotwords_and_prompt_go_with_every_window(engine: Engine, spool: Path) -> None:
+    """Before the text of which they are no part."""
+    engine.run(job_for(spool, *FIVE, hotwords="Kafka", initial_prompt="Notes."))
+    assert {text for call in engine.whisper.calls for text in call.previous} == {" Kafka Notes."}
 
 
-def test_slots_share_the_cores() -> None:
-    """Together they use each core once; a slot has at least one thread."""
-    settings = ServerSettings("base", "cpu", "auto", 2, 8, "/models", allow_download=False)
-    assert threads_per_slot(settings) == 4
-    assert threads_per_slot(ServerSettings("base", "cpu", "auto", 4, 2, "/models", allow_download=False)) == 1
+def test_faithful_windows_are_asked_one_after_the_other(engine: Engine, spool: Path) -> None:
+    """From where the text ended, with its end as prompt."""
+
+    def answer(item: float, duration_s: float, _prompt: tuple[int, ...]) -> Said:
+        text = f" at {second_of(item)} " + " ".join(NUMBERS)
+        return timed((0.0, text, min(duration_s, 20.0)), (min(duration_s, 20.0), " and so on", min(duration_s, 25.0)))
+
+    engine.whisper.answer = answer
+    emitted = engine.run(job_for(spool, (0, 60), quality="faithful"))
+    assert [call.items for call in engine.whisper.calls] == [(item_at(second),) for second in (0, 25, 50)]
+    assert [report.done_s for report in done(emitted)] == [25, 50, 60]
+    assert [len(call.previous[0]) for call in engine.whisper.calls] == [0, 64, 128]
+    assert engine.whisper.calls[1].previous[0].endswith(" eleven twelve and so on")
+    assert {call.n_frames for call in engine.whisper.calls} == {3000}
 
 
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("CUDA failed with error out of memory", True),
-        ("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED", True),
-        ("CUDA failed with error an illegal memory access was encountered", False),
-    ],
-)
-def test_a_full_device_is_told_from_a_broken_one(message: str, expected: bool) -> None:
-    """The first passes, the second does not."""
-    assert is_out_of_memory(RuntimeError(message)) is expected
+def test_the_prompt_and_the_text_before_fit_the_model_together(engine: Engine, spool: Path) -> None:
+    """What a person wrote stays; the text before has what is left of 223 tokens."""
+    engine.whisper.answer = lambda item, s, prompt: timed((0.0, " " + " ".join(NUMBERS) + f" {second_of(item)}", s))
+    engine.run(job_for(spool, *((20 * n, 20 * n + 10) for n in range(6)), quality="faithful", initial_prompt="p" * 150))
+    previous = [text for call in engine.whisper.calls for text in call.previous]
+    assert [len(text) for text in previous] == [151, 151 + 64, 223, 223, 223, 223]
+    assert all(text.startswith(" " + "p" * 150) for text in previous)
+    assert previous[-1].endswith(" twelve 80")
+    assert max(prompt.index(SOT) for call in engine.whisper.calls for prompt in call.prompts) == 224

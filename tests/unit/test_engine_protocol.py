@@ -54,10 +54,10 @@ def test_reports_survive_the_wire(report: Ready | Fatal | Heartbeat | JobReport)
 
 def test_settings_survive_the_command_line() -> None:
     """The one argument of the engine process."""
-    settings = ServerSettings("base", "cpu", "auto", 2, 0, "/models", allow_download=False)
+    settings = ServerSettings("base", "cpu", "auto", 2, 0, 0, "low", "/models", allow_download=False)
     assert ServerSettings.from_json(settings.to_json()) == settings
-    with pytest.raises(ProtocolError, match="slots"):
-        ServerSettings.from_json(settings.to_json().replace('"slots":2', '"slots":"two"'))
+    with pytest.raises(ProtocolError, match="lanes"):
+        ServerSettings.from_json(settings.to_json().replace('"lanes":2', '"lanes":"two"'))
 
 
 @pytest.mark.parametrize("message", [{}, {"type": "surprise"}, {"type": "window", "id": "seven"}])

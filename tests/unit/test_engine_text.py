@@ -1,6 +1,9 @@
-import pytest
+from collections.abc import Sequence
 
-from daemon.engine import guards
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from daemon.engine.timestamps import split_at_timestamps
 from daemon.engine.words import Line, words_of_lines
 
@@ -33,38 +36,28 @@ def test_times_in_the_padding_are_pulled_into_the_window() -> None:
     assert split_at_timestamps([at(0), 1, at(29)], EOT, T0, 5.0) == ([(0.0, 5.0, (1,))], 5.0)
 
 
-def test_a_loop_compresses_well() -> None:
-    """Repetition fails its check, ordinary text passes, empty text is not repetition."""
-    assert guards.compression_ratio("I am sorry. " * 30) > guards.MAX_COMPRESSION_RATIO
-    assert guards.compression_ratio("The garden is full of flowers.") < guards.MAX_COMPRESSION_RATIO
-    assert guards.compression_ratio("  ") == 0.0
-
-
-def test_failed_checks_have_names() -> None:
-    """The names end up in the transcript."""
-    assert guards.failed_checks(3.0, -1.5) == (guards.REPETITION, guards.LOW_CONFIDENCE)
-    assert guards.failed_checks(1.5, -0.3) == ()
-
-
-def test_the_average_counts_the_end_token() -> None:
-    """CTranslate2 divides by the text tokens alone, the original algorithm by one more."""
-    assert guards.average_logprob(-0.5, 9) == pytest.approx(-0.45)
-    assert guards.average_logprob(0.0, 0) == 0.0
-
-
-def test_silence_needs_two_witnesses() -> None:
-    """A sure text is kept whatever the no-speech probability says."""
-    assert guards.is_silence(0.9, -1.5)
-    assert not guards.is_silence(0.9, -0.3)
-    assert not guards.is_silence(0.3, -1.5)
+def test_times_that_run_backwards_end_no_line_before_it_begins() -> None:
+    """The text is kept, with no length; tokens that are neither text nor time are nothing."""
+    assert split_at_timestamps([at(3), 1, at(1)], EOT, T0, 5.0) == ([(3.0, 3.0, (1,))], 1.0)
+    assert split_at_timestamps([150, at(0), 1, 150, at(1)], EOT, T0, 5.0) == ([(0.0, 1.0, (1,))], 1.0)
+    assert split_at_timestamps([], EOT, T0, 5.0) == ([], 0.0)
 
 
 def test_marks_belong_to_their_word() -> None:
     """A mark after a word joins it, one after a blank joins the next."""
-    line = Line([" Yes", ",", " “", "no", "”", "."], [[1], [2], [3], [4], [5], [6]], 6)
+    line = Line([" Yes", ",", " \u201c", "no", "\u201d", "."], [[1], [2], [3], [4], [5], [6]], 6)
     (words,) = words_of_lines([line], [0.0, 0.3, 0.4, 0.5, 0.8, 0.8, 0.9], [1.0, 0.5, 0.5, 0.5, 1.0, 1.0])
-    assert [word.text for word in words] == [" Yes,", " “no”."]
+    assert [word.text for word in words] == [" Yes,", " \u201cno\u201d."]
     assert (words[0].start_s, words[0].end_s, words[0].probability) == (0.0, 0.4, 0.75)
+
+
+@given(st.lists(st.sampled_from([" a", "b", " \u201c", ",", ".", " -", " "]), max_size=12))
+def test_no_mark_is_lost(texts: Sequence[str]) -> None:
+    """Whatever stands beside it: the words together are the text."""
+    line = Line(texts, [[n] for n in range(len(texts))], len(texts))
+    times_s = [n / 2 for n in range(len(texts) + 1)]
+    (words,) = words_of_lines([line], times_s, [0.5] * len(texts))
+    assert "".join(word.text for word in words) == "".join(texts)
 
 
 def test_a_word_beside_a_pause_is_not_stretched_into_it() -> None:
@@ -80,3 +73,11 @@ def test_an_incomplete_character_shifts_no_later_line() -> None:
     lines = [Line([" a"], [[1]], 2), Line([" b"], [[3]], 1)]
     words = words_of_lines(lines, [0.0, 0.2, 0.4, 0.6], [1.0, 1.0, 1.0])
     assert words[1][0].start_s == pytest.approx(0.4)
+
+
+def test_missing_times_end_with_the_last_one() -> None:
+    """The aligner may give fewer steps than there are tokens."""
+    line = Line([" a", " b", " c"], [[1], [2], [3]], 3)
+    (words,) = words_of_lines([line], [0.0, 0.5], [0.5, 0.5])
+    assert [(word.start_s, word.end_s) for word in words] == [(0.0, 0.5), (0.5, 0.5), (0.5, 0.5)]
+    assert words[-1].probability == 0.0

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("daemon", "storage", "monitor")
-LOCKS = ("requirements.lock", "requirements-cuda.lock")
+LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-bench.lock")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -108,3 +108,16 @@ def test_the_unit_says_where_commands_find_its_state() -> None:
     unit = (ROOT / "systemd" / "transcribed.service").read_text(encoding="utf-8")
     (name,) = re.findall(r"^StateDirectory=(\S+)$", unit, re.MULTILINE)
     assert f'state_dir = "/var/lib/{name}"' in unit
+
+
+def test_peers_are_locked_and_share_our_versions() -> None:
+    """Each package of the bench group is in requirements-bench.lock; what both locks hold, they hold in one version."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    pins = [dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", _lock(name), re.MULTILINE)) for name in (LOCKS[0], LOCKS[2])]
+    assert {re.split(r"[^A-Za-z0-9-]", line)[0] for line in groups["bench"]} <= pins[1].keys()
+    for name in ("ctranslate2", "faster-whisper", "onnxruntime", "tokenizers"):
+        assert pins[0][name] == pins[1].get(name, pins[0][name])
+
+
+def _lock(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from daemon.ahead import Ahead
 from daemon.decode.pool import Decoded
 from daemon.engine.client import Checkpoint, Request
 from daemon.errors import (
@@ -89,7 +90,7 @@ class FakeEngine:
 
     deaths: list[EngineDied] = field(default_factory=list[EngineDied])
     texts: tuple[str, ...] = ("Good morning.",)
-    calls: list[tuple[int, bool]] = field(default_factory=list[tuple[int, bool]])
+    calls: list[tuple[int, int | None]] = field(default_factory=list[tuple[int, int | None]])
     spools: list[bytes] = field(default_factory=list[bytes])
 
     def transcribe(
@@ -98,11 +99,11 @@ class FakeEngine:
         checkpoint: Checkpoint,
         *,
         progress: Callable[[float, float], None],
-        alone: bool = False,
+        company: int | None = None,
         **_: Any,
     ) -> Transcript:
         """As `Engine.transcribe`."""
-        self.calls.append((len(checkpoint.segments), alone))
+        self.calls.append((len(checkpoint.segments), company))
         self.spools.append(request.spool_path.read_bytes())
         if self.deaths:
             checkpoint.segments.append(segment(f"before death {len(self.calls)}", float(len(self.calls))))
@@ -131,6 +132,7 @@ class Bench:
         self.shop = Workshop(
             self.store,
             self.decode,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # as much of it as is called
+            Ahead(2, 1000),
             self.engine,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             self.kept,
             self.spool,
@@ -288,37 +290,37 @@ def test_a_duplicate_that_is_replaced_meanwhile_is_none(bench: Bench, monkeypatc
     assert bench.job(job_id).state is JobState.RUNNING
 
 
-def died(*, alone: bool) -> EngineDied:
-    return EngineDied("the engine died during job 1: killed by SIGSEGV", alone=alone)
+def died(n_inside: int) -> EngineDied:
+    return EngineDied("the engine died during job 1: killed by SIGSEGV", n_inside=n_inside)
 
 
 def test_an_engine_that_dies_once_costs_nothing(bench: Bench) -> None:
     """What was finished before is kept, and the rest is done with nothing else in the engine."""
-    bench.engine.deaths = [died(alone=False)]
+    bench.engine.deaths = [died(2)]
     job_id = bench.enqueue()
     job = bench.perform()
     assert (job.outcome, job.engine_deaths, job.attempt) == (Outcome.OK, 1, 1)
-    assert bench.engine.calls == [(0, False), (1, True)]
+    assert bench.engine.calls == [(0, None), (1, 1)]
     assert bench.outputs()["memo.txt"] == "before death 1\nGood morning.\n"
     assert "engine_died" in bench.kinds(job_id)
 
 
 def test_a_recording_that_kills_the_engine_twice_is_quarantined(bench: Bench) -> None:
     """The second time with nothing else in it, so it is to blame; nothing is published."""
-    bench.engine.deaths = [died(alone=False), died(alone=True)]
+    bench.engine.deaths = [died(2), died(1)]
     bench.enqueue()
     with pytest.raises(Quarantined, match=r"2 times.*SIGSEGV"):
         bench.perform()
-    assert bench.engine.calls == [(0, False), (1, True)]
+    assert bench.engine.calls == [(0, None), (1, 1)]
     assert bench.outputs() == {}
 
 
 def test_a_recording_is_not_blamed_for_others(bench: Bench) -> None:
-    """Deaths among others count, but only one alone ends it: until then it is tried again from where it was."""
-    bench.engine.deaths = [died(alone=False), died(alone=False), died(alone=False)]
+    """Deaths among others count, but only one alone ends it: until then it goes on in smaller and smaller company."""
+    bench.engine.deaths = [died(32), died(5), died(2)]
     bench.enqueue()
     assert bench.perform().engine_deaths == 3
-    assert bench.engine.calls == [(0, False), (1, True), (2, True), (3, True)]
+    assert bench.engine.calls == [(0, None), (1, 5), (2, 1), (3, 1)]
 
 
 def test_a_suspect_from_earlier_goes_alone_at_once(bench: Bench) -> None:
@@ -327,10 +329,10 @@ def test_a_suspect_from_earlier_goes_alone_at_once(bench: Bench) -> None:
     job = bench.claim()
     bench.store.engine_death(job, AT)
     bench.store.requeue(job, "", AT, refund=False)
-    bench.engine.deaths = [died(alone=True)]
+    bench.engine.deaths = [died(1)]
     with pytest.raises(Quarantined):
         bench.perform()
-    assert bench.engine.calls == [(0, True)]
+    assert bench.engine.calls == [(0, 1)]
 
 
 def refuse_writes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -1,0 +1,227 @@
+"""docs/benchmarks.md and its plots, made from the files in benchmarks/results. Every figure comes from one of them.
+
+    python -m benchmarks.report [--results benchmarks/results] [--docs docs]
+
+Without matplotlib the page keeps the plots that it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import plots, results, tables
+from benchmarks.results import Result
+
+DOCS: Final = Path(__file__).parent.parent / "docs"
+
+_HEAD: Final = """\
+# Benchmarks
+
+This page is made by `make bench-report` from the files in `benchmarks/results`; every figure is in one of them.
+
+Each contestant runs in a process of its own, with no setting in its environment, on the same weights and the same
+16 kHz WAV files, and is told the language. It is loaded and warmed up first. Then the contestants take turns, round by
+round, and the tables give the median and, in brackets, the least and the most of the rounds; slow contestants run
+once. "x sequential" compares within a round. Whiskers in the plots go from the slowest to the quickest round. Errors
+are words wrong, missing or too many (characters for Chinese, Japanese and Korean) in percent of the reference, with the
+95 % interval over recordings. Memory is the peak of all processes of a contestant, added up. A star marks a row that is
+not like for like; the list under its table says why.
+
+To measure on your machine: `make bench-setup` once, then `make bench-memos CORPUS=folder` and the other targets of
+`make help`. A corpus is a folder with a `manifest.jsonl`; without one the clips of the tests are taken, which are few
+and easy.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One kind of result: its heading, what it is, and what makes its text and its plots."""
+
+    benchmark: str
+    title: str
+    about: str
+    text: Callable[[dict[str, Any]], Iterator[str]]
+    drawn: tuple[tuple[str, Callable[[dict[str, Any], Path], None]], ...] = ()
+
+
+def match_text(data: dict[str, Any]) -> Iterator[str]:
+    """The parts of a match: table, ratios, languages, who is missing, settings."""
+    result = _result(data)
+    yield tables.comparison(result)
+    ours = [row.name for row in result.rows if row.name.startswith("ours")]
+    if ours and len(ours) < len(result.rows):
+        yield tables.quicker(result, ours)
+    if len(result.workload.languages) > 1:
+        yield tables.by_language(result)
+    yield losses(result, ours)
+    yield tables.not_run(result)
+    yield tables.settings(result)
+
+
+def losses(result: Result, ours: list[str]) -> str:
+    """In words: who was quicker than ours, and who made fewer errors; empty if nobody."""
+    mine = next((row for row in result.rows if row.name in ours), None)
+    if mine is None:
+        return ""
+    others = [row for row in result.rows if row.name not in ours]
+    audio_s = result.workload.audio_s
+    quicker = [row for row in others if tables.speed(row, audio_s).median > tables.speed(mine, audio_s).median]
+    better = [row for row in others if tables.error_rate(row) < tables.error_rate(mine)]
+    parts = [f"Quicker than {mine.title}: {row.title}." for row in quicker]
+    mine_percent = f"{tables.error_rate(mine):.2f} %"
+    parts += [
+        f"Fewer errors than {mine.title} ({mine_percent}): {row.title}, {tables.error_rate(row):.2f} %."
+        for row in better
+    ]
+    return "\n".join(f"- {part}" for part in parts)
+
+
+def day_text(data: dict[str, Any]) -> Iterator[str]:
+    """The table of waits, and what the day was."""
+    yield (
+        f"{data['audio_s'] / 60:.0f} minutes of audio arrived within {data['length_s'] / 60:.0f} minutes, "
+        f"{data['load']:g} seconds of audio each second; the last text was there after {data['last_text_s'] / 60:.1f} "
+        f"minutes. A memo alone on the idle machine took {data['idle_memo_s']:.1f} s, one dropped while "
+        f"a meeting of {data['behind_audio_s'] / 60:.0f} minutes was being transcribed {data['behind_memo_s']:.1f} s. "
+        f"Recordings without a text: {data['n_missing']}. Peak memory of all processes: {data['peak_mb']:.0f} MB."
+    )
+    yield tables.waits(data)
+
+
+def memory_text(data: dict[str, Any]) -> Iterator[str]:
+    """The table of lengths."""
+    yield tables.lengths(data)
+    yield f"The longest needs {data['more_mb']:.0f} MB more than the shortest, in the process that grew most."
+
+
+def invented_text(data: dict[str, Any]) -> Iterator[str]:
+    """How often text came for sounds without speech."""
+    yield (
+        f"{data['n_asked']} times a sound without speech was transcribed ({', '.join(data['sounds'])}; and what the "
+        f"corpus has): text came {data['n_with_text']} times. With the speech detector overruled, so that the model "
+        f"hears all of it: {data['n_with_text_overruled']} of {data['n_asked_overruled']}."
+    )
+
+
+def _on_result(draw: Callable[[Result, Path], None]) -> Callable[[dict[str, Any], Path], None]:
+    return lambda data, path: draw(_result(data), path)
+
+
+_SPEEDS: Final = ("speed", _on_result(plots.speeds))
+_POINTS: Final = ("accuracy", _on_result(plots.accuracy_against_speed))
+
+CHAPTERS: Final = (
+    Chapter("memos", "Short recordings", "Many recordings of at most 40 s.", match_text, (_SPEEDS, _POINTS)),
+    Chapter(
+        "long",
+        "Long recordings",
+        "Recordings of 10 minutes and more, made by joining recordings of one language with pauses.",
+        match_text,
+        (_SPEEDS, _POINTS),
+    ),
+    Chapter("accuracy", "Accuracy", "All recordings at once, against one after the other.", match_text),
+    Chapter("invented", "Sounds without speech", "", invented_text),
+    Chapter(
+        "day",
+        "An office day",
+        "Recordings dropped into the inbox of a running daemon, in bursts. Seconds from the drop to the text file; the "
+        "wait until the file is still is in them.",
+        day_text,
+        (("waits", plots.day),),
+    ),
+    Chapter(
+        "quant",
+        "Precisions",
+        'Our engine, options as they come. "text kept" is how many of float32\'s words are there too.',
+        match_text,
+        (("speed", _on_result(plots.precisions)),),
+    ),
+    Chapter(
+        "batch",
+        "Batch size",
+        "Our engine with each as its largest batch.",
+        match_text,
+        (("speed", _on_result(plots.batches)),),
+    ),
+    Chapter("ladder", "What each idea adds", "From the bottom up, each with all before it.", match_text, (_SPEEDS,)),
+    Chapter(
+        "memory",
+        "Memory over length",
+        "One recording after the other, each in new processes.",
+        memory_text,
+        (("peak", plots.lengths),),
+    ),
+)
+
+
+def page(folder: Path, docs: Path, *, draw: bool) -> str:
+    """The whole page; with *draw* the plots are made anew in *docs*/plots. Those that are there are shown."""
+    parts = [_HEAD]
+    for chapter in CHAPTERS:
+        files = sorted(folder.glob(f"{chapter.benchmark}-*.json"))
+        if files:
+            parts.append(f"## {chapter.title}\n")
+        parts += [_section(chapter, path, docs, draw=draw) for path in files]
+    return "\n".join(parts)
+
+
+def _section(chapter: Chapter, path: Path, docs: Path, *, draw: bool) -> str:
+    data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    parts = [f"{chapter.about} {_where(data)}".strip()]
+    for name, plot in chapter.drawn:
+        drawn = docs / "plots" / f"{path.stem}-{name}.svg"
+        if draw:
+            plot(data, drawn)
+        if drawn.exists():
+            parts.append(f"![{chapter.title}: {name}](plots/{drawn.name})")
+    parts += [part for part in chapter.text(data) if part]
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(data: Mapping[str, Any]) -> str:
+    """What was transcribed, with what, when."""
+    machine = data["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    place = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB"
+    if data["device"] != "cpu":
+        place = f"{machine.get('gpu', 'a GPU')} with {place}"
+    return f"{_what(data)}Model {data['model']}, on {place}; {machine['system']}, {versions}; {data['at']}."
+
+
+def _what(data: Mapping[str, Any]) -> str:
+    load = data.get("workload")
+    if not load:
+        return ""
+    return (
+        f"{load['n_recordings']} recordings, {load['audio_s'] / 60:.1f} minutes, "
+        f"the longest {load['longest_s']:.0f} s, in {', '.join(load['languages'])}. "
+    )
+
+
+def _result(data: dict[str, Any]) -> Result:
+    return results.from_dict(data)
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--results", type=Path, default=results.FOLDER)
+    parser.add_argument("--docs", type=Path, default=DOCS)
+    arguments = parser.parse_args()
+    draw = importlib.util.find_spec("matplotlib") is not None
+    if not draw:
+        print("matplotlib is not installed: the page keeps the plots that it has", file=sys.stderr)
+    text = page(arguments.results, arguments.docs, draw=draw)
+    (arguments.docs / "benchmarks.md").write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The board: every window of every open recording that waits for the model, and the threads that wait for windows.
+
+Owns the locking and the bound on memory; which windows go together is decided in `daemon.engine.batching`.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from daemon.engine.assembly import DecodedWindow
+from daemon.engine.batching import BatchLimit, FairClock, Flow, choose
+from daemon.engine.decoding import Ask, Key, Listening, WindowRequest
+from daemon.engine.passes import Attempt, Pass
+from daemon.engine.runtime import Encoded, Mel
+
+MAX_WAITING_BYTES: Final = 256 * 1024**2
+"""Samples and features on the board; about 90 windows of 30 s. A recording without any there always gets one."""
+
+
+_LISTENING: Final = Pass(beam_size=1)
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One window on its way through its passes; *ended* gets its text, or its languages where only they are asked."""
+
+    request: WindowRequest
+    flow: Flow
+    passes: tuple[Pass, ...]  # those that are left; none: only the language is wanted
+    mel: Mel  # of the window alone
+    bucket_frames: int
+    stamp: float = 0.0
+    arrival: int = 0
+    encoded: Encoded | None = None  # kept while the next pass can use it
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    decoded: Future[DecodedWindow] = field(default_factory=Future[DecodedWindow])
+    languages: Future[Listening] = field(default_factory=Future[Listening])
+
+    @property
+    def key(self) -> Key:
+        """What must be equal in one call."""
+        return self.ask.key
+
+    @property
+    def ask(self) -> Ask:
+        """The next thing to ask of the model: for the language, unless it is known."""
+        way = self.passes[0] if self.passes and self.request.language else None
+        return Ask(self.request, self.mel, self.n_frames, way, self.encoded)
+
+    @property
+    def speech_s(self) -> float:
+        """How much is said in the window."""
+        return self.request.speech_s
+
+    @property
+    def n_frames(self) -> int:
+        """What the encoder sees of it in the next pass; for its language, what it sees in the first."""
+        way = self.passes[0] if self.passes else _LISTENING
+        return way.n_frames(int(self.mel.shape[1]), self.bucket_frames)
+
+    @property
+    def n_bytes(self) -> int:
+        """What it holds in memory while it waits."""
+        return int(self.request.samples.nbytes + self.mel.nbytes)
+
+    def fail(self, error: BaseException) -> None:
+        """Whoever waits for it gets *error*."""
+        for future in (self.languages, self.decoded):
+            if not future.done():
+                future.set_exception(error)
+
+
+class Board:
+    """Windows in, batches out; any number of threads on both sides."""
+
+    def __init__(self, limit: BatchLimit, max_frames: int, max_bytes: int = MAX_WAITING_BYTES) -> None:
+        self._limit = limit
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._clock = FairClock()
+        self._changed = threading.Condition()
+        self._waiting: list[Task] = []
+        self._out: dict[Flow, int] = {}  # windows of each recording that are not finished yet
+        self._n_bytes = 0
+        self._n_taken = 0
+        self._closed = False
+
+    def put(self, task: Task) -> None:
+        """Let *task* wait for its turn; blocks while the board is full, unless it is its recording's only window."""
+        with self._changed:
+            while self._n_bytes + task.n_bytes > self._max_bytes and self._out.get(task.flow):
+                self._changed.wait()
+            self._out[task.flow] = self._out.get(task.flow, 0) + 1
+            self._n_bytes += task.n_bytes
+            task.stamp = self._clock.stamp(task.flow, task.request.duration_s)
+            task.arrival = self._n_taken
+            self._waiting.append(task)
+            self._changed.notify_all()
+
+    def back(self, task: Task) -> None:
+        """Let *task* wait for its next pass; it keeps its turn, so it is soon."""
+        with self._changed:
+            if task.flow.is_over:
+                self._forget(task)
+            else:
+                self._waiting.append(task)
+            self._changed.notify_all()
+
+    def take(self) -> list[Task]:
+        """The next batch; blocks until there is one. Empty only when the board is closed."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._changed.wait()
+            batch = choose(self._waiting, self._n_taken, self._limit.n, self._max_frames)
+            self._n_taken += 1
+            for task in batch:
+                self._waiting.remove(task)
+            self._clock.advance(batch[0].stamp)
+            return batch
+
+    def finished(self, task: Task) -> None:
+        """*task* is over: its room is free."""
+        with self._changed:
+            self._release(task)
+            self._changed.notify_all()
+
+    def drop(self, flow: Flow) -> None:
+        """Forget the windows of a recording that is over; those that the model has go through no further pass."""
+        with self._changed:
+            flow.is_over = True
+            for task in [task for task in self._waiting if task.flow is flow]:
+                self._waiting.remove(task)
+                self._forget(task)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """`take` gives nothing more once the board is empty."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _forget(self, task: Task) -> None:
+        self._release(task)
+        task.fail(InterruptedError("the recording is over"))
+
+    def _release(self, task: Task) -> None:
+        self._n_bytes -= task.n_bytes
+        self._out[task.flow] -= 1
+        if not self._out[task.flow]:
+            del self._out[task.flow]

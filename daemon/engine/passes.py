@@ -1,0 +1,124 @@
+"""The ways to ask the model for the text of a window, from the cheapest to the last resort, and when one is enough.
+
+Pure. What is cheap comes first, and only a window whose text is doubtful pays for more: most windows never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from daemon.engine import guards
+from daemon.options import Quality
+
+FRAMES_PER_S: Final = 100
+"""Of the features (Radford et al. 2022, section 2.2)."""
+
+WHOLE_FRAMES: Final = 30 * FRAMES_PER_S
+"""What the encoder was trained on."""
+
+CLOSE_S: Final = 3.0
+"""Padding after a window at first. With two seconds texts loop twice as often, with one four times."""
+
+WIDE_S: Final = 6.0
+"""Padding where the first text was doubtful."""
+
+WHOLE_S: Final = 30.0
+"""Padding to the whole of what the encoder can see."""
+
+_MIN_FRAMES: Final = 500
+
+SURE_AVG_LOGPROB: Final = -0.3
+"""A greedy text at least this probable is taken as it is; a beam search finds little to mend in it."""
+
+FAIR_AVG_LOGPROB: Final = -0.5
+"""A beam's text from a short encoder window is believed from here on; below, the encoder is shown more."""
+
+_TEMPERATURES: Final = (0.2, 0.4, 0.6, 0.8, 1.0)
+# The original algorithm's ladder (Radford et al. 2022, section 4.5).
+
+_FEWER_TEMPERATURES: Final = (0.4, 0.8)
+# Each costs as much as ten first passes, and after four other ways to ask little is gained by all five.
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One way to ask: the beam, the padding that the encoder sees, the temperature, and what the text must reach.
+
+    *timestamps*: the model says when, too.
+    """
+
+    beam_size: int
+    padding_s: float = CLOSE_S
+    temperature: float = 0.0
+    timestamps: bool = False
+    min_avg_logprob: float = guards.MIN_AVG_LOGPROB
+
+    def n_frames(self, n_own: int, bucket_frames: int) -> int:
+        """What the encoder sees of a window of *n_own* frames: a multiple of *bucket_frames*, or the whole 30 s.
+
+        It depends on nothing but the window, so its text does not depend on its batch.
+        """
+        wanted = max(_MIN_FRAMES, n_own + round(self.padding_s * FRAMES_PER_S))
+        return min(WHOLE_FRAMES, -(-wanted // bucket_frames) * bucket_frames)
+
+    def asks_the_same(self, other: Pass, n_own: int, bucket_frames: int) -> bool:
+        """Whether *other* would get the very same text for a window of *n_own* frames."""
+        if self.temperature or other.temperature or self.timestamps != other.timestamps:
+            return False
+        same_frames = self.n_frames(n_own, bucket_frames) == other.n_frames(n_own, bucket_frames)
+        return same_frames and self.beam_size == other.beam_size
+
+
+def passes_of(quality: Quality, beam_size: int) -> tuple[Pass, ...]:
+    """The passes of a window in their order; at least one."""
+    if quality == "faithful":
+        sampled = (Pass(1, WHOLE_S, temperature, timestamps=True) for temperature in _TEMPERATURES)
+        return Pass(beam_size, WHOLE_S, timestamps=True), *sampled
+    careful = (
+        Pass(beam_size, CLOSE_S, min_avg_logprob=FAIR_AVG_LOGPROB),
+        Pass(beam_size, WIDE_S, min_avg_logprob=FAIR_AVG_LOGPROB),
+        Pass(beam_size, WHOLE_S),
+        *(Pass(1, WHOLE_S, temperature) for temperature in _FEWER_TEMPERATURES),
+    )
+    if quality == "careful" or beam_size == 1:
+        return careful
+    return Pass(1, CLOSE_S, min_avg_logprob=SURE_AVG_LOGPROB), *careful
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one pass gave for one window."""
+
+    evidence: guards.Evidence
+    tokens: tuple[int, ...]  # all of them, timestamps too
+    way: Pass
+
+    @property
+    def failed(self) -> tuple[guards.Check, ...]:
+        """The checks that the text did not pass, by the standard of its pass."""
+        return guards.failed_checks(self.evidence, min_avg_logprob=self.way.min_avg_logprob)
+
+    @property
+    def silence(self) -> bool:
+        """Whether there is nothing to write down."""
+        return not self.evidence.text or guards.is_silence(self.evidence)
+
+    @property
+    def credible(self) -> bool:
+        """Whether no further pass is needed."""
+        return not guards.needs_retry(self.evidence, self.failed)
+
+    def judged_by(self, way: Pass) -> Attempt:
+        """The same text by the standard of another pass."""
+        return replace(self, way=way)
+
+
+def best_of(attempts: Sequence[Attempt]) -> Attempt:
+    """The attempt to keep: the last if it is credible, else the best of all by the common standard."""
+    if attempts[-1].credible:
+        return attempts[-1]
+    return max(
+        attempts, key=lambda attempt: guards.credibility(attempt.evidence, guards.failed_checks(attempt.evidence))
+    )

@@ -1,0 +1,455 @@
+import random
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from daemon.engine.assembly import DecodedWindow
+from daemon.engine.batching import BatchLimit, Flow
+from daemon.engine.board import Board
+from daemon.engine.decoding import Decoder, WindowRequest
+from daemon.engine.guards import Check
+from daemon.engine.lanes import Lanes, is_out_of_memory
+from tests.unit.whisper_fake import (
+    LANGUAGE_TOKENS,
+    TRANSLATE,
+    Call,
+    FakeWhisper,
+    Said,
+    decoder_of,
+    said,
+    timed,
+    window,
+)
+
+GREEDY, BEAM, WIDER, WHOLE = (1, 500, 0.0), (5, 500, 0.0), (5, 800, 0.0), (5, 3000, 0.0)
+WARM, HOT = (1, 3000, 0.4), (1, 3000, 0.8)
+LADDER = [GREEDY, BEAM, WIDER, WHOLE, WARM, HOT]
+"""Every way to ask for the text of a window of two seconds: beam, frames, temperature."""
+
+GOOD = "hello my friends"
+LOOP = "no " * 20
+CUT = "counterrevolutionaries " * 2 + "incomprehensibilities"  # 67 letters; the limit of 500 frames is 51
+NOTES = "Kafka Zookeeper Flink Hadoop"
+
+
+class Desk:
+    """Windows are put on the board first and worked off then, in this thread: which go together is no accident."""
+
+    def __init__(self, whisper: FakeWhisper, most: int = 8) -> None:
+        self.whisper = whisper
+        self.decoder: Decoder = decoder_of(whisper)
+        self.limit = BatchLimit(most)
+        self.board = Board(self.limit, max_frames=100_000)
+        self.lanes = Lanes(self.decoder, self.board, self.limit, n_lanes=0)
+
+    def ask(self, *requests: WindowRequest) -> list[Future[DecodedWindow]]:
+        """Each window of a recording of its own."""
+        return [self.lanes.decode(request, Flow()) for request in requests]
+
+    def work(self) -> None:
+        """Work all off."""
+        self.board.close()
+        self.lanes.run()
+
+
+def answers(whisper: FakeWhisper, *requests: WindowRequest, most: int = 8) -> list[DecodedWindow]:
+    desk = Desk(whisper, most)
+    asked = desk.ask(*requests)
+    desk.work()
+    return [future.result(timeout=0) for future in asked]
+
+
+def text_of(decoded: DecodedWindow) -> str:
+    return " ".join(segment.text.strip() for segment in decoded.segments)
+
+
+def ways(whisper: FakeWhisper) -> list[tuple[int, int, float]]:
+    return [call.way for call in whisper.calls]
+
+
+def test_a_credible_first_text_is_taken_at_once() -> None:
+    """One greedy call, one encoder run, no doubt."""
+    whisper = FakeWhisper({1.0: [said(GOOD)]})
+    (decoded,) = answers(whisper, window())
+    assert (text_of(decoded), decoded.suspect, decoded.temperature) == (GOOD, (), 0.0)
+    assert ways(whisper) == [GREEDY]
+    assert whisper.encoded == [(1.0, 500)]
+
+
+BAD = [
+    (Check.REPETITION, said(LOOP)),
+    (Check.LOW_CONFIDENCE, said(GOOD, -1.5)),
+    (Check.WRONG_SCRIPT, said("\u043f\u0440\u0438\u0432\u0435\u0442")),
+    (Check.SURPLUS, said(" ".join("abcdefghijklmnopqr"))),
+    (Check.PHANTOM, said("Subtitles by the Amara.org community", -0.1, no_speech_prob=0.1)),
+    (Check.CUT_OFF, said(CUT)),
+]
+
+
+@pytest.mark.parametrize(("check", "bad"), BAD)
+def test_a_doubtful_text_is_asked_again(check: Check, bad: Said) -> None:
+    """With a beam next; a credible text ends it and carries no doubt."""
+    whisper = FakeWhisper({1.0: [bad, said(GOOD)]})
+    (decoded,) = answers(whisper, window())
+    assert (text_of(decoded), decoded.suspect) == (GOOD, ())
+    assert ways(whisper) == [GREEDY, BEAM]
+
+
+def test_a_collapse_is_asked_again() -> None:
+    """One word for six seconds of speech, however sure the model is."""
+    whisper = FakeWhisper({1.0: [said("Meanwhile.", -0.01), said("we all went down to the harbour")]})
+    (decoded,) = answers(whisper, window(length_s=6.0))
+    assert text_of(decoded) == "we all went down to the harbour"
+    (kept,) = answers(FakeWhisper({1.0: [said("Meanwhile.", -0.01)] * 6}), window(length_s=6.0))
+    assert (text_of(kept), kept.suspect) == ("Meanwhile.", ("collapse",))
+
+
+@pytest.mark.parametrize(("check", "bad"), BAD[:4])
+def test_the_ladder_has_an_end_and_the_text_that_is_kept_then_is_marked(check: Check, bad: Said) -> None:
+    """Greedy, beam, more padding, the whole 30 s, two temperatures: each once, then the doubt goes with the text."""
+    whisper = FakeWhisper({1.0: [bad] * 6})
+    (decoded,) = answers(whisper, window())
+    assert ways(whisper) == LADDER
+    assert decoded.segments
+    assert check in decoded.suspect
+
+
+def test_a_text_that_hits_a_tight_limit_is_asked_again_with_a_wider_one() -> None:
+    """The limit goes with the window that the encoder sees: what is cut off at first has room in the end."""
+    whisper = FakeWhisper({1.0: [said(CUT), said(CUT), said(CUT)]})
+    (decoded,) = answers(whisper, window())
+    assert [call.options["max_length"] // 2 for call in whisper.calls] == [51, 51, 72]
+    assert (text_of(decoded), decoded.suspect) == (CUT, ())
+
+
+def test_hot_passes_draw_samples() -> None:
+    """CTranslate2 takes the best token at any temperature unless sampling_topk is 0."""
+    whisper = FakeWhisper({1.0: [said(LOOP)] * 6})
+    answers(whisper, window())
+    assert [call.options.get("sampling_topk") for call in whisper.calls] == [None] * 4 + [0, 0]
+    assert [call.options.get("num_hypotheses") for call in whisper.calls] == [None] * 4 + [5, 5]
+
+
+def test_the_best_of_bad_texts_is_kept() -> None:
+    """An unlikely text is better than a loop that is sure of itself; of equals the likelier."""
+    tries = [said(LOOP, -0.01), said(GOOD, -2.5), said("in the end", -1.8), said(LOOP), said(GOOD, -3.0), said(LOOP)]
+    (decoded,) = answers(FakeWhisper({1.0: tries}), window())
+    assert (text_of(decoded), decoded.suspect) == ("in the end", ("low_confidence",))
+
+
+def test_a_last_resort_is_taken_by_a_lower_standard() -> None:
+    """What the whole window gives is believed at a probability that the first passes may not have."""
+    whisper = FakeWhisper({1.0: [said(GOOD, -0.8)] * 4})
+    (decoded,) = answers(whisper, window())
+    assert (ways(whisper), decoded.suspect) == (LADDER[:4], ())
+
+
+def test_a_window_that_is_as_long_as_its_padding_is_not_asked_the_same_twice() -> None:
+    """A window that fills the encoder has no wider pass; nor has a beam of one a beam."""
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    whisper = FakeWhisper({1.0: [said(words, -1.5)] * 4})
+    answers(whisper, window(length_s=29.0))
+    assert ways(whisper) == [(1, 3000, 0.0), WHOLE, WARM, HOT]
+    assert whisper.encoded == [(1.0, 3000)]
+    whisper = FakeWhisper({1.0: [said(words, -1.5)] * 3})
+    answers(whisper, window(length_s=29.0, beam_size=1))
+    assert ways(whisper) == [(1, 3000, 0.0), WARM, HOT]
+
+
+def test_a_text_doubted_by_one_pass_is_believed_by_the_next_that_would_ask_the_same() -> None:
+    """The wider passes are one call here, and the lowest of their standards counts."""
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    whisper = FakeWhisper({1.0: [said(words, -0.8)] * 2})
+    (decoded,) = answers(whisper, window(length_s=29.0))
+    assert ways(whisper) == [(1, 3000, 0.0), WHOLE]
+    assert decoded.suspect == ()
+
+
+def test_the_encoder_runs_again_only_for_another_window_length() -> None:
+    """Six passes, three lengths."""
+    whisper = FakeWhisper({1.0: [said(LOOP)] * 6})
+    answers(whisper, window())
+    assert whisper.encoded == [(1.0, 500), (1.0, 800), (1.0, 3000)]
+
+
+def test_silence_gives_no_words() -> None:
+    """What the model says over what it takes for silence, and does not believe, is dropped without another try."""
+    whisper = FakeWhisper({1.0: [said("Thanks for watching!", -3.0, no_speech_prob=0.9)]})
+    (decoded,) = answers(whisper, window())
+    assert (decoded.segments, decoded.covered_s, decoded.suspect, decoded.tokens) == ((), 2.0, (), ())
+    assert ways(whisper) == [GREEDY]
+
+
+def test_a_loop_is_not_excused_by_silence() -> None:
+    """There may be speech behind it; if there is none, the loop is dropped in the end."""
+    whisper = FakeWhisper({1.0: [said(LOOP, -3.0, no_speech_prob=0.9), said(GOOD)]})
+    assert text_of(answers(whisper, window())[0]) == GOOD
+    whisper = FakeWhisper({1.0: [said(LOOP, -3.0, no_speech_prob=0.9)] * 6})
+    (decoded,) = answers(whisper, window())
+    assert (decoded.segments, decoded.suspect) == ((), ())
+    assert ways(whisper) == LADDER
+
+
+def test_a_prompt_that_comes_back_is_taken_away() -> None:
+    """The same pass again without it; what is said again then was spoken."""
+    whisper = FakeWhisper({1.0: [said(NOTES), said(GOOD)]})
+    (decoded,) = answers(whisper, window(prompt=NOTES))
+    assert (text_of(decoded), decoded.suspect) == (GOOD, ())
+    assert [call.previous for call in whisper.calls] == [[NOTES], [""]]
+    assert ways(whisper) == [GREEDY, GREEDY]
+    assert whisper.encoded == [(1.0, 500)]
+    (spoken,) = answers(FakeWhisper({1.0: [said(NOTES)] * 2}), window(prompt=NOTES))
+    assert (text_of(spoken), spoken.suspect) == (NOTES, ())
+
+
+def test_only_the_doubtful_windows_of_a_batch_are_asked_again() -> None:
+    """Each answer goes to whom it belongs; those that are asked again go together."""
+    script = {1.0: [said("one")], 2.0: [said(LOOP), said("two")], 3.0: [said("three")], 4.0: [said(LOOP), said("four")]}
+    whisper = FakeWhisper(script)
+    decoded = answers(whisper, *(window(item) for item in (1.0, 2.0, 3.0, 4.0)))
+    assert [text_of(one) for one in decoded] == ["one", "two", "three", "four"]
+    assert [call.items for call in whisper.calls] == [(1.0, 2.0, 3.0, 4.0), (2.0, 4.0)]
+
+
+class Memory:
+    """A device that holds so many rows at once."""
+
+    def __init__(self, n_rows: int, with_beam: bool = False) -> None:
+        self.n_rows = n_rows
+        self.with_beam = with_beam
+        self.n_failed = 0
+
+    def __call__(self, call: Call) -> None:
+        """Fail a call that is too large."""
+        n_rows = len(call.items) * (call.options["beam_size"] if self.with_beam else 1)
+        if n_rows > self.n_rows:
+            self.n_failed += 1
+            raise RuntimeError("CUDA failed with error out of memory")
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    """All windows get their text; what was encoded is kept; the limit stays low."""
+    whisper = FakeWhisper({n: [said(f"text {n}")] for n in map(float, range(1, 9))}, trouble=Memory(3))
+    desk = Desk(whisper)
+    asked = desk.ask(*(window(float(n)) for n in range(1, 9)))
+    desk.work()
+    assert [text_of(future.result(0)) for future in asked] == [f"text {float(n)}" for n in range(1, 9)]
+    assert [len(call.items) for call in whisper.calls] == [2, 2, 2, 2]
+    assert len(whisper.encoded) == 8
+    assert desk.limit.n == 2
+
+
+def test_the_limit_grows_again() -> None:
+    """One more window after each twenty clean batches: the memory may have been somebody else's."""
+    memory = Memory(2)
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: said(GOOD), trouble=memory)
+    desk = Desk(whisper)
+    asked = desk.ask(*(window(float(n)) for n in range(1, 100)))
+    memory_is_back = iter(range(1000))
+
+    def trouble(call: Call) -> None:
+        if next(memory_is_back) < 3:
+            memory(call)
+
+    whisper.trouble = trouble
+    desk.work()
+    assert all(future.result(0).segments for future in asked)
+    sizes = [len(call.items) for call in whisper.calls]
+    assert sizes[:20] == [2] * 20
+    assert sizes[20] == 3
+
+
+def test_a_window_that_does_not_fit_alone_is_asked_with_a_beam_of_one() -> None:
+    """The beam is what can be saved."""
+    whisper = FakeWhisper({1.0: [said(GOOD)]}, trouble=Memory(4, with_beam=True))
+    (decoded,) = answers(whisper, window(quality="careful"))
+    assert text_of(decoded) == GOOD
+    assert ways(whisper) == [GREEDY]
+
+
+def test_a_window_that_never_fits_fails_alone() -> None:
+    """As a MemoryError, which the daemon may answer with another device; the lane goes on."""
+
+    def trouble(call: Call) -> None:
+        if 2.0 in call.items:
+            raise RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED")
+
+    desk = Desk(FakeWhisper(answer=lambda _item, _s, _prompt: said(GOOD), trouble=trouble))
+    first, second, third = desk.ask(window(1.0), window(2.0), window(3.0))
+    desk.work()
+    assert isinstance(second.exception(0), MemoryError)
+    assert text_of(first.result(0)) == text_of(third.result(0)) == GOOD
+
+
+def test_a_bug_costs_the_windows_of_its_batch_and_nothing_more() -> None:
+    """The lane lives, and so do the other batches."""
+
+    def trouble(call: Call) -> None:
+        if 2.0 in call.items:
+            raise ZeroDivisionError("a bug")
+
+    desk = Desk(FakeWhisper(answer=lambda _item, _s, _prompt: said(GOOD), trouble=trouble))
+    asked = desk.ask(window(1.0, 5.0), window(2.0, 2.0), window(3.0, 5.0), window(4.0, 2.0))
+    desk.work()
+    assert [type(future.exception(0)) for future in asked] == [
+        type(None),
+        ZeroDivisionError,
+        type(None),
+        ZeroDivisionError,
+    ]
+
+
+def test_memory_that_runs_out_while_words_are_timed_loses_no_window() -> None:
+    """All of the batch is asked again, in parts; no answer is given twice."""
+
+    class Narrow(FakeWhisper):
+        def align(
+            self,
+            features: object,
+            start: Sequence[int],
+            texts: Sequence[Sequence[int]],
+            num_frames: int | Sequence[int],
+        ) -> list[Any]:
+            """Two texts at most."""
+            if len(texts) > 2:
+                raise MemoryError("more than two")
+            return super().align(features, start, texts, num_frames)
+
+    def answer(item: float, _duration_s: float, _prompt: tuple[int, ...]) -> Said:
+        return said(f"text {item:.0f}")
+
+    whisper = Narrow(answer=answer)
+    decoded = answers(whisper, *(window(float(n), words=True) for n in range(1, 5)))
+    assert [text_of(one) for one in decoded] == [f"text {n}" for n in range(1, 5)]
+
+
+def test_asking_for_the_language_leaves_the_encoder_s_work_behind() -> None:
+    """The text is asked for from the same output."""
+    whisper = FakeWhisper({1.0: [said(GOOD)]}, languages={1.0: {"fr": 0.9, "en": 0.1}})
+    desk = Desk(whisper)
+    flow = Flow()
+    listened = desk.lanes.listen(window(language=""), flow)
+    desk.work()
+    probabilities, encoded = listened.result(0)
+    assert probabilities == {"fr": 0.9, "en": 0.1}
+    desk.lanes.decode(window(language="fr"), flow, encoded)
+    desk.work()
+    assert whisper.encoded == [(1.0, 500)]
+    assert len(whisper.calls) == 1
+
+
+def test_what_was_encoded_with_another_padding_is_not_used() -> None:
+    """Faithful passes see the whole 30 s; the language was asked of less."""
+    whisper = FakeWhisper({1.0: [timed((0.0, GOOD, 2.0))]})
+    desk = Desk(whisper)
+    flow = Flow()
+    listened = desk.lanes.listen(window(language=""), flow)
+    desk.work()
+    desk.lanes.decode(window(quality="faithful"), flow, listened.result(0)[1])
+    desk.work()
+    assert whisper.encoded == [(1.0, 500), (1.0, 3000)]
+
+
+def test_windows_without_a_language_get_one_each() -> None:
+    """The likeliest of each window; it is asked once and encoded once."""
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: said(GOOD), languages={1.0: {"en": 0.7, "de": 0.3}})
+    decoded = answers(whisper, window(1.0, language=""), window(2.0, language=""))
+    assert [text_of(one) for one in decoded] == [GOOD, GOOD]
+    (call,) = whisper.calls
+    assert [prompt[1] for prompt in call.prompts] == [LANGUAGE_TOKENS["en"], LANGUAGE_TOKENS["de"]]
+    assert (whisper.asked_language, len(whisper.encoded)) == ([1.0, 2.0], 2)
+
+
+def test_languages_and_tasks_share_a_batch_and_prompts_of_one_length_do() -> None:
+    """What CTranslate2 wants equal is equal, and no more: each item has its own prompt."""
+    whisper = FakeWhisper(answer=lambda item, _s, _prompt: said("\u4f60\u597d" if item == 8 else GOOD))
+    answers(
+        whisper,
+        window(1.0, language="de"),
+        window(2.0, language="fr", task="translate"),
+        window(3.0, prompt="abc"),
+        window(4.0, prompt="xyz"),
+        window(5.0, prompt="wxyz"),
+        window(6.0, quality="careful"),
+        window(7.0, length_s=4.0),
+        window(8.0, language="zh"),
+    )
+    assert sorted(call.items for call in whisper.calls) == [(1.0, 2.0), (3.0, 4.0), (5.0,), (6.0,), (7.0,), (8.0,)]
+    by_item = {call.items: call for call in whisper.calls}
+    assert [prompt[1:3] for prompt in by_item[1.0, 2.0].prompts][1] == (LANGUAGE_TOKENS["fr"], TRANSLATE)
+    assert by_item[3.0, 4.0].previous == ["abc", "xyz"]
+
+
+def test_faithful_recordings_share_batches() -> None:
+    """Where the text before their windows was cut to one length."""
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: timed((0.0, GOOD, 2.0)))
+    lengths = [32, 64, 32, 32, 64]
+    requests = [window(float(n), quality="faithful", prompt="x" * length) for n, length in enumerate(lengths, 1)]
+    answers(whisper, *requests)
+    assert sorted(call.items for call in whisper.calls) == [(1.0, 3.0, 4.0), (2.0, 5.0)]
+
+
+def test_words_are_timed_together_by_language() -> None:
+    """One call of the aligner for each start sequence in a batch; each window has its own words."""
+    whisper = FakeWhisper(answer=lambda item, _s, _prompt: said(f" {'one two' if item < 3 else 'drei'}"))
+    requests = [window(1.0, words=True), window(2.0, words=True), window(3.0, language="de", words=True), window(4.0)]
+    decoded = answers(whisper, *requests)
+    assert sorted(n for _, n in whisper.aligned) == [1, 2]
+    assert [[word.text for line in one.segments for word in line.words] for one in decoded] == [
+        [" one", " two"],
+        [" one", " two"],
+        [" drei"],
+        [],
+    ]
+
+
+def test_a_crowd_changes_no_text() -> None:
+    """A window's calls see the same frames, the same prompt and the same limit whoever is in the batch."""
+
+    def seen(whisper: FakeWhisper) -> set[tuple[object, ...]]:
+        return {
+            (call.way, call.options["max_length"], call.prompts[n])
+            for call in whisper.calls
+            for n, item in enumerate(call.items)
+            if item == 1.0
+        }
+
+    def answer(item: float, _duration_s: float, prompt: tuple[int, ...]) -> Said:
+        return said(GOOD, -0.4 if item % 2 else -0.1)
+
+    alone, crowd = FakeWhisper(answer=answer), FakeWhisper(answer=answer)
+    chance = random.Random(7)
+    others = [
+        window(float(n), chance.uniform(0.5, 29), chance.choice(["en", "zh", "hi"]), prompt=chance.choice(["", "ab"]))
+        for n in range(2, 42)
+    ]
+    (one,) = answers(alone, window(1.0))
+    assert answers(crowd, *others[:20], window(1.0), *others[20:])[20] == one
+    assert seen(crowd) == seen(alone)
+
+
+def test_lanes_work_side_by_side() -> None:
+    """Several threads on one board: every window is answered once, with its own text."""
+    decoder = decoder_of(FakeWhisper(answer=lambda item, _s, _prompt: said(f"text {item}", -0.4)))
+    limit = BatchLimit(4)
+    board = Board(limit, max_frames=100_000)
+    lanes = Lanes(decoder, board, limit, n_lanes=3)
+    asked = [lanes.decode(window(float(n)), Flow()) for n in range(1, 40)]
+    assert [text_of(future.result(10)) for future in asked] == [f"text {float(n)}" for n in range(1, 40)]
+    board.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), True),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA failed with error an illegal memory access was encountered"), False),
+    ],
+)
+def test_a_full_device_is_told_from_a_broken_one(error: Exception, expected: bool) -> None:
+    """The first passes, the second does not."""
+    assert is_out_of_memory(error) is expected
