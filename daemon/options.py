@@ -13,8 +13,8 @@ Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 Quality = Literal["fast", "careful", "faithful"]
 """How windows are decoded.
 
-fast: greedy first, beam search where the text is doubtful; careful: beam search for every window; faithful: the
-original algorithm, with the text of the previous window and with seeking by timestamps.
+fast: a beam of two first, of *beam_size* where the text is doubtful; careful: of *beam_size* for every window;
+faithful: the original algorithm, with the text of the previous window and with seeking by timestamps.
 """
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)

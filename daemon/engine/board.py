@@ -13,14 +13,11 @@ from typing import Final
 from daemon.engine.assembly import DecodedWindow
 from daemon.engine.batching import BatchLimit, FairClock, Flow, choose
 from daemon.engine.decoding import Ask, Key, Listening, WindowRequest
-from daemon.engine.passes import Attempt, Pass
+from daemon.engine.passes import Attempt, Pass, passes_of
 from daemon.engine.runtime import Encoded, Mel
 
 MAX_WAITING_BYTES: Final = 256 * 1024**2
 """Samples and features on the board; about 90 windows of 30 s. A recording without any there always gets one."""
-
-
-_LISTENING: Final = Pass(beam_size=1)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +55,7 @@ class Task:
     @property
     def n_frames(self) -> int:
         """What the encoder sees of it in the next pass; for its language, what it sees in the first."""
-        way = self.passes[0] if self.passes else _LISTENING
+        way = self.passes[0] if self.passes else passes_of(self.request.quality, self.request.beam_size)[0]
         return way.n_frames(int(self.mel.shape[1]), self.bucket_frames)
 
     @property

@@ -7,15 +7,18 @@ import pytest
 from daemon.engine.batching import BatchLimit, Flow
 from daemon.engine.board import Board, Task
 from daemon.engine.passes import passes_of
+from daemon.options import Quality
 from tests.unit.whisper_fake import window
 
 N_BYTES = 4 * (32_000 + 200)  # samples and features of a window of two seconds
 
 
-def task(flow: Flow, item: float = 1.0, length_s: float = 2.0, language: str = "en", *, listen: bool = False) -> Task:
-    request = window(item, length_s, "" if listen else language)
-    mel = np.full((1, round(100 * length_s)), item, np.float32)
-    return Task(request, flow, () if listen else passes_of("fast", 5), mel, 100)
+def task(
+    flow: Flow, length_s: float = 2.0, language: str = "en", *, quality: Quality = "fast", listen: bool = False
+) -> Task:
+    request = window(1.0, length_s, "" if listen else language, quality=quality)
+    mel = np.ones((1, round(100 * length_s)), np.float32)
+    return Task(request, flow, () if listen else passes_of(quality, 5), mel, 100)
 
 
 def board_for(n_windows: int, most: int = 8) -> Board:
@@ -174,6 +177,15 @@ def test_a_task_says_what_is_asked_of_it() -> None:
     assert heard.ask.way is None
     assert task(Flow(), listen=True).ask.way is None
     assert task(Flow()).ask.way == passes_of("fast", 5)[0]
-    assert heard.n_frames == task(Flow(), listen=True).n_frames == 500
     assert heard.key == task(Flow(), listen=True).key != task(Flow()).key
     assert heard.n_bytes == N_BYTES
+
+
+@pytest.mark.parametrize("quality", ["fast", "careful", "faithful"])
+@pytest.mark.parametrize("length_s", [1.0, 2.0, 12.0, 29.0])
+def test_a_language_is_asked_of_what_the_first_pass_sees(quality: Quality, length_s: float) -> None:
+    """So the text can be asked for from the same output, whether or not it is to be asked for in the same turn."""
+    n_frames = passes_of(quality, 5)[0].n_frames(round(100 * length_s), 100)
+    assert task(Flow(), length_s, quality=quality, listen=True).n_frames == n_frames
+    assert task(Flow(), length_s, language="", quality=quality).n_frames == n_frames
+    assert task(Flow(), length_s, quality=quality).n_frames == n_frames

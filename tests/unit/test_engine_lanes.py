@@ -11,6 +11,8 @@ from daemon.engine.board import Board
 from daemon.engine.decoding import Decoder, WindowRequest
 from daemon.engine.guards import Check
 from daemon.engine.lanes import Lanes, is_out_of_memory
+from daemon.engine.passes import FIRST_BEAM, Pass, passes_of
+from daemon.options import Quality
 from tests.unit.whisper_fake import (
     LANGUAGE_TOKENS,
     TRANSLATE,
@@ -23,14 +25,24 @@ from tests.unit.whisper_fake import (
     window,
 )
 
-GREEDY, BEAM, WIDER, WHOLE = (1, 500, 0.0), (5, 500, 0.0), (5, 800, 0.0), (5, 3000, 0.0)
-WARM, HOT = (1, 3000, 0.4), (1, 3000, 0.8)
-LADDER = [GREEDY, BEAM, WIDER, WHOLE, WARM, HOT]
-"""Every way to ask for the text of a window of two seconds: beam, frames, temperature."""
+Way = tuple[int, int, float]
+"""Beam, frames that the encoder sees, temperature."""
+
+
+def way_of(one: Pass, length_s: float = 2.0) -> Way:
+    """How the model is asked for a window of *length_s* in a pass."""
+    return one.beam_size, one.n_frames(round(100 * length_s), 100), one.temperature
+
+
+LADDER = [way_of(one) for one in passes_of("fast", 5)]
+"""Every way to ask for the text of a window of two seconds."""
+
+FIRST, WIDER, WHOLE, WARM, HOT = LADDER
 
 GOOD = "hello my friends"
 LOOP = "no " * 20
-CUT = "counterrevolutionaries " * 2 + "incomprehensibilities"  # 67 letters; the limit of 500 frames is 51
+CUT = "counterrevolutionaries " * 2 + "incomprehensibilities"  # 67 letters; the limit of 400 frames is 44, of 800 72
+UNSURE = -0.8  # a score that the whole 30 s are believed at, and less is not
 NOTES = "Kafka Zookeeper Flink Hadoop"
 
 
@@ -65,17 +77,17 @@ def text_of(decoded: DecodedWindow) -> str:
     return " ".join(segment.text.strip() for segment in decoded.segments)
 
 
-def ways(whisper: FakeWhisper) -> list[tuple[int, int, float]]:
+def ways(whisper: FakeWhisper) -> list[Way]:
     return [call.way for call in whisper.calls]
 
 
 def test_a_credible_first_text_is_taken_at_once() -> None:
-    """One greedy call, one encoder run, no doubt."""
+    """One call, one encoder run, no doubt."""
     whisper = FakeWhisper({1.0: [said(GOOD)]})
     (decoded,) = answers(whisper, window())
     assert (text_of(decoded), decoded.suspect, decoded.temperature) == (GOOD, (), 0.0)
-    assert ways(whisper) == [GREEDY]
-    assert whisper.encoded == [(1.0, 500)]
+    assert ways(whisper) == [FIRST]
+    assert whisper.encoded == [(1.0, FIRST[1])]
 
 
 BAD = [
@@ -90,11 +102,11 @@ BAD = [
 
 @pytest.mark.parametrize(("check", "bad"), BAD)
 def test_a_doubtful_text_is_asked_again(check: Check, bad: Said) -> None:
-    """With a beam next; a credible text ends it and carries no doubt."""
+    """With the whole beam and more padding next; a credible text ends it and carries no doubt."""
     whisper = FakeWhisper({1.0: [bad, said(GOOD)]})
     (decoded,) = answers(whisper, window())
     assert (text_of(decoded), decoded.suspect) == (GOOD, ())
-    assert ways(whisper) == [GREEDY, BEAM]
+    assert ways(whisper) == [FIRST, WIDER]
 
 
 def test_a_collapse_is_asked_again() -> None:
@@ -102,14 +114,14 @@ def test_a_collapse_is_asked_again() -> None:
     whisper = FakeWhisper({1.0: [said("Meanwhile.", -0.01), said("we all went down to the harbour")]})
     (decoded,) = answers(whisper, window(length_s=6.0))
     assert text_of(decoded) == "we all went down to the harbour"
-    (kept,) = answers(FakeWhisper({1.0: [said("Meanwhile.", -0.01)] * 6}), window(length_s=6.0))
+    (kept,) = answers(FakeWhisper({1.0: [said("Meanwhile.", -0.01)] * len(LADDER)}), window(length_s=6.0))
     assert (text_of(kept), kept.suspect) == ("Meanwhile.", ("collapse",))
 
 
 @pytest.mark.parametrize(("check", "bad"), BAD[:4])
 def test_the_ladder_has_an_end_and_the_text_that_is_kept_then_is_marked(check: Check, bad: Said) -> None:
-    """Greedy, beam, more padding, the whole 30 s, two temperatures: each once, then the doubt goes with the text."""
-    whisper = FakeWhisper({1.0: [bad] * 6})
+    """A narrow beam, the whole one, all of the 30 s, two temperatures: each once, then the doubt goes with the text."""
+    whisper = FakeWhisper({1.0: [bad] * len(LADDER)})
     (decoded,) = answers(whisper, window())
     assert ways(whisper) == LADDER
     assert decoded.segments
@@ -118,40 +130,44 @@ def test_the_ladder_has_an_end_and_the_text_that_is_kept_then_is_marked(check: C
 
 def test_a_text_that_hits_a_tight_limit_is_asked_again_with_a_wider_one() -> None:
     """The limit goes with the window that the encoder sees: what is cut off at first has room in the end."""
-    whisper = FakeWhisper({1.0: [said(CUT), said(CUT), said(CUT)]})
+    whisper = FakeWhisper({1.0: [said(CUT), said(CUT)]})
     (decoded,) = answers(whisper, window())
-    assert [call.options["max_length"] // 2 for call in whisper.calls] == [51, 51, 72]
+    assert ways(whisper) == [FIRST, WIDER]
+    assert [call.options["max_length"] // 2 for call in whisper.calls] == [44, 72]
     assert (text_of(decoded), decoded.suspect) == (CUT, ())
 
 
 def test_hot_passes_draw_samples() -> None:
     """CTranslate2 takes the best token at any temperature unless sampling_topk is 0."""
-    whisper = FakeWhisper({1.0: [said(LOOP)] * 6})
+    whisper = FakeWhisper({1.0: [said(LOOP)] * len(LADDER)})
     answers(whisper, window())
-    assert [call.options.get("sampling_topk") for call in whisper.calls] == [None] * 4 + [0, 0]
-    assert [call.options.get("num_hypotheses") for call in whisper.calls] == [None] * 4 + [5, 5]
+    drawn = [temperature > 0 for _, _, temperature in LADDER]
+    assert [call.options.get("sampling_topk") for call in whisper.calls] == [0 if hot else None for hot in drawn]
+    assert [call.options.get("num_hypotheses") for call in whisper.calls] == [5 if hot else None for hot in drawn]
 
 
 def test_the_best_of_bad_texts_is_kept() -> None:
     """An unlikely text is better than a loop that is sure of itself; of equals the likelier."""
-    tries = [said(LOOP, -0.01), said(GOOD, -2.5), said("in the end", -1.8), said(LOOP), said(GOOD, -3.0), said(LOOP)]
-    (decoded,) = answers(FakeWhisper({1.0: tries}), window())
+    tries = [said(LOOP, -0.01), said(GOOD, -2.5), said("in the end", -1.8), said(GOOD, -3.0), said(LOOP)]
+    whisper = FakeWhisper({1.0: tries})
+    (decoded,) = answers(whisper, window())
+    assert ways(whisper) == LADDER
     assert (text_of(decoded), decoded.suspect) == ("in the end", ("low_confidence",))
 
 
 def test_a_last_resort_is_taken_by_a_lower_standard() -> None:
     """What the whole window gives is believed at a probability that the first passes may not have."""
-    whisper = FakeWhisper({1.0: [said(GOOD, -0.8)] * 4})
+    whisper = FakeWhisper({1.0: [said(GOOD, UNSURE)] * len(LADDER)})
     (decoded,) = answers(whisper, window())
-    assert (ways(whisper), decoded.suspect) == (LADDER[:4], ())
+    assert (ways(whisper), decoded.suspect) == ([FIRST, WIDER, WHOLE], ())
 
 
 def test_a_window_that_is_as_long_as_its_padding_is_not_asked_the_same_twice() -> None:
-    """A window that fills the encoder has no wider pass; nor has a beam of one a beam."""
+    """A window that fills the encoder has no wider pass; nor has a beam of one a wider beam."""
     words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
     whisper = FakeWhisper({1.0: [said(words, -1.5)] * 4})
     answers(whisper, window(length_s=29.0))
-    assert ways(whisper) == [(1, 3000, 0.0), WHOLE, WARM, HOT]
+    assert ways(whisper) == [(FIRST_BEAM, 3000, 0.0), WHOLE, WARM, HOT]
     assert whisper.encoded == [(1.0, 3000)]
     whisper = FakeWhisper({1.0: [said(words, -1.5)] * 3})
     answers(whisper, window(length_s=29.0, beam_size=1))
@@ -161,17 +177,18 @@ def test_a_window_that_is_as_long_as_its_padding_is_not_asked_the_same_twice() -
 def test_a_text_doubted_by_one_pass_is_believed_by_the_next_that_would_ask_the_same() -> None:
     """The wider passes are one call here, and the lowest of their standards counts."""
     words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    whisper = FakeWhisper({1.0: [said(words, -0.8)] * 2})
+    whisper = FakeWhisper({1.0: [said(words, UNSURE)] * 2})
     (decoded,) = answers(whisper, window(length_s=29.0))
-    assert ways(whisper) == [(1, 3000, 0.0), WHOLE]
+    assert ways(whisper) == [(FIRST_BEAM, 3000, 0.0), WHOLE]
     assert decoded.suspect == ()
 
 
 def test_the_encoder_runs_again_only_for_another_window_length() -> None:
-    """Six passes, three lengths."""
-    whisper = FakeWhisper({1.0: [said(LOOP)] * 6})
+    """The passes on the whole 30 s share its output."""
+    whisper = FakeWhisper({1.0: [said(LOOP)] * len(LADDER)})
     answers(whisper, window())
-    assert whisper.encoded == [(1.0, 500), (1.0, 800), (1.0, 3000)]
+    assert len(whisper.calls) == len(LADDER)
+    assert whisper.encoded == [(1.0, n_frames) for _, n_frames, _ in (FIRST, WIDER, WHOLE)]
 
 
 def test_silence_gives_no_words() -> None:
@@ -179,14 +196,14 @@ def test_silence_gives_no_words() -> None:
     whisper = FakeWhisper({1.0: [said("Thanks for watching!", -3.0, no_speech_prob=0.9)]})
     (decoded,) = answers(whisper, window())
     assert (decoded.segments, decoded.covered_s, decoded.suspect, decoded.tokens) == ((), 2.0, (), ())
-    assert ways(whisper) == [GREEDY]
+    assert ways(whisper) == [FIRST]
 
 
 def test_a_loop_is_not_excused_by_silence() -> None:
     """There may be speech behind it; if there is none, the loop is dropped in the end."""
     whisper = FakeWhisper({1.0: [said(LOOP, -3.0, no_speech_prob=0.9), said(GOOD)]})
     assert text_of(answers(whisper, window())[0]) == GOOD
-    whisper = FakeWhisper({1.0: [said(LOOP, -3.0, no_speech_prob=0.9)] * 6})
+    whisper = FakeWhisper({1.0: [said(LOOP, -3.0, no_speech_prob=0.9)] * len(LADDER)})
     (decoded,) = answers(whisper, window())
     assert (decoded.segments, decoded.suspect) == ((), ())
     assert ways(whisper) == LADDER
@@ -198,8 +215,8 @@ def test_a_prompt_that_comes_back_is_taken_away() -> None:
     (decoded,) = answers(whisper, window(prompt=NOTES))
     assert (text_of(decoded), decoded.suspect) == (GOOD, ())
     assert [call.previous for call in whisper.calls] == [[NOTES], [""]]
-    assert ways(whisper) == [GREEDY, GREEDY]
-    assert whisper.encoded == [(1.0, 500)]
+    assert ways(whisper) == [FIRST, FIRST]
+    assert whisper.encoded == [(1.0, FIRST[1])]
     (spoken,) = answers(FakeWhisper({1.0: [said(NOTES)] * 2}), window(prompt=NOTES))
     assert (text_of(spoken), spoken.suspect) == (NOTES, ())
 
@@ -266,7 +283,7 @@ def test_a_window_that_does_not_fit_alone_is_asked_with_a_beam_of_one() -> None:
     whisper = FakeWhisper({1.0: [said(GOOD)]}, trouble=Memory(4, with_beam=True))
     (decoded,) = answers(whisper, window(quality="careful"))
     assert text_of(decoded) == GOOD
-    assert ways(whisper) == [GREEDY]
+    assert ways(whisper) == [(1, *way_of(passes_of("careful", 5)[0])[1:])]
 
 
 def test_a_window_that_never_fits_fails_alone() -> None:
@@ -325,23 +342,26 @@ def test_memory_that_runs_out_while_words_are_timed_loses_no_window() -> None:
     assert [text_of(one) for one in decoded] == [f"text {n}" for n in range(1, 5)]
 
 
-def test_asking_for_the_language_leaves_the_encoder_s_work_behind() -> None:
-    """The text is asked for from the same output."""
-    whisper = FakeWhisper({1.0: [said(GOOD)]}, languages={1.0: {"fr": 0.9, "en": 0.1}})
+@pytest.mark.parametrize("quality", ["fast", "careful", "faithful"])
+def test_asking_for_the_language_leaves_the_encoder_s_work_behind(quality: Quality) -> None:
+    """The text is asked for from the same output: the encoder sees what the first pass wants."""
+    text = timed((0.0, GOOD, 2.0)) if quality == "faithful" else said(GOOD)
+    whisper = FakeWhisper({1.0: [text]}, languages={1.0: {"fr": 0.9, "en": 0.1}})
     desk = Desk(whisper)
     flow = Flow()
-    listened = desk.lanes.listen(window(language=""), flow)
+    listened = desk.lanes.listen(window(language="", quality=quality), flow)
     desk.work()
     probabilities, encoded = listened.result(0)
     assert probabilities == {"fr": 0.9, "en": 0.1}
-    desk.lanes.decode(window(language="fr"), flow, encoded)
+    decoded = desk.lanes.decode(window(language="fr", quality=quality), flow, encoded)
     desk.work()
-    assert whisper.encoded == [(1.0, 500)]
-    assert len(whisper.calls) == 1
+    first = way_of(passes_of(quality, 5)[0])
+    assert (whisper.encoded, ways(whisper)) == ([(1.0, first[1])], [first])
+    assert text_of(decoded.result(0)) == GOOD
 
 
 def test_what_was_encoded_with_another_padding_is_not_used() -> None:
-    """Faithful passes see the whole 30 s; the language was asked of less."""
+    """A faithful pass sees the whole 30 s; the language was asked of less, for a fast one."""
     whisper = FakeWhisper({1.0: [timed((0.0, GOOD, 2.0))]})
     desk = Desk(whisper)
     flow = Flow()
@@ -349,7 +369,7 @@ def test_what_was_encoded_with_another_padding_is_not_used() -> None:
     desk.work()
     desk.lanes.decode(window(quality="faithful"), flow, listened.result(0)[1])
     desk.work()
-    assert whisper.encoded == [(1.0, 500), (1.0, 3000)]
+    assert whisper.encoded == [(1.0, FIRST[1]), (1.0, 3000)]
 
 
 def test_windows_without_a_language_get_one_each() -> None:
@@ -417,7 +437,7 @@ def test_a_crowd_changes_no_text() -> None:
         }
 
     def answer(item: float, _duration_s: float, prompt: tuple[int, ...]) -> Said:
-        return said(GOOD, -0.4 if item % 2 else -0.1)
+        return said(GOOD, UNSURE if item % 2 else -0.1)
 
     alone, crowd = FakeWhisper(answer=answer), FakeWhisper(answer=answer)
     chance = random.Random(7)
@@ -428,11 +448,12 @@ def test_a_crowd_changes_no_text() -> None:
     (one,) = answers(alone, window(1.0))
     assert answers(crowd, *others[:20], window(1.0), *others[20:])[20] == one
     assert seen(crowd) == seen(alone)
+    assert ways(alone) == [FIRST, WIDER, WHOLE]
 
 
 def test_lanes_work_side_by_side() -> None:
-    """Several threads on one board: every window is answered once, with its own text."""
-    decoder = decoder_of(FakeWhisper(answer=lambda item, _s, _prompt: said(f"text {item}", -0.4)))
+    """Several threads on one board: every window is answered once, with its own text, though all are asked again."""
+    decoder = decoder_of(FakeWhisper(answer=lambda item, _s, _prompt: said(f"text {item}", UNSURE)))
     limit = BatchLimit(4)
     board = Board(limit, max_frames=100_000)
     lanes = Lanes(decoder, board, limit, n_lanes=3)
