@@ -7,6 +7,7 @@ of measuring nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import tempfile
 import threading
@@ -118,6 +119,10 @@ def compute_types(device: str) -> list[str]:
     return sorted(runtime.supported_compute_types(device))
 
 
+def _module() -> str:
+    return "benchmarks.ablated_server" if os.environ.get("ABLATE") else "daemon.engine.server"
+
+
 class Ours:
     """Our decode processes and our engine. Any number of threads may ask."""
 
@@ -125,7 +130,7 @@ class Ours:
         """The model is loaded when this returns. Raises UnknownSettingError, and what the engine raises."""
         self._wanted = wanted
         job_options(wanted, None)  # an option that is not there shows now
-        self._engine = Engine(engine_settings(wanted), _print_output)
+        self._engine = Engine(engine_settings(wanted), _print_output, module=_module())
         self._pool = DecodePool(workers=wanted.n_decoders, limits=DecodeLimits(), on_output=_print_output)
         self._engine.start(wanted.model)
 

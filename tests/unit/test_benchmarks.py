@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import wave
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    ablated_server,
     batch,
     corpus,
     day,
@@ -364,17 +367,19 @@ def test_batch_sweep_says_when_the_engine_has_no_batch_size() -> None:
 
 
 def test_ladder_turns_on_one_idea_after_the_other() -> None:
-    """Each step has all before it, the process settings come last; ideas without a switch are listed as missing."""
-    steps, missing = ladder.steps(lambda name: name in {"lanes", "short_windows"})
-    assert [entry.options.get("engine") for entry in steps[3:]] == [
-        {"lanes": 1, "short_windows": False},
-        {"lanes": 0, "short_windows": False},
-        {"lanes": 0, "short_windows": True},
-        {"lanes": 0, "short_windows": True},
-        {"lanes": 0, "short_windows": True},
-    ]
-    assert [bool(entry.environment) for entry in steps[2:]] == [True] * 5 + [False]
-    assert {one.name for one in missing} == {"sorted"}
+    """What is left out shrinks from step to step; the last is our engine as it comes."""
+    climbed = [entry for entry in ladder.steps() if entry.module == "benchmarks.contestants.ours"]
+    left_out = [len(entry.environment.get("ABLATE", "").split(",")) for entry in climbed]
+    assert left_out == sorted(left_out, reverse=True)
+    assert dict(climbed[-1].environment) == {}
+    assert climbed[-1].options == ladder.steps()[-1].options
+
+
+@pytest.mark.parametrize("name", sorted(ablated_server.ABLATIONS))
+def test_what_the_ladder_leaves_out_can_be_left_out(name: str) -> None:
+    """Each name takes an idea out of an engine process that is still one."""
+    code = f"from benchmarks import ablated_server as a; a.ABLATIONS[{name!r}](); from daemon.engine import server"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_settings_that_the_engine_has_not_are_refused(tmp_path: Path) -> None:
