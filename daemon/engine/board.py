@@ -13,7 +13,7 @@ from typing import Final
 from daemon.engine.assembly import DecodedWindow
 from daemon.engine.batching import BatchLimit, FairClock, Flow, choose
 from daemon.engine.decoding import Ask, Key, Listening, WindowRequest
-from daemon.engine.passes import Attempt, Pass, passes_of
+from daemon.engine.passes import WHOLE_FRAMES, Attempt, Pass, passes_of
 from daemon.engine.runtime import Encoded, Mel
 
 MAX_WAITING_BYTES: Final = 256 * 1024**2
@@ -22,13 +22,14 @@ MAX_WAITING_BYTES: Final = 256 * 1024**2
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One window on its way through its passes; *ended* gets its text, or its languages where only they are asked."""
+    """One window on its way through its passes, to its languages, its text, or both."""
 
     request: WindowRequest
     flow: Flow
     passes: tuple[Pass, ...]  # those that are left; none: only the language is wanted
     mel: Mel  # of the window alone
     bucket_frames: int
+    listen_whole: bool = False  # its language was doubtful on a short encoder window
     stamp: float = 0.0
     arrival: int = 0
     encoded: Encoded | None = None  # kept while the next pass can use it
@@ -55,6 +56,8 @@ class Task:
     @property
     def n_frames(self) -> int:
         """What the encoder sees of it in the next pass; for its language, what it sees in the first."""
+        if self.listen_whole and not self.request.language:
+            return WHOLE_FRAMES
         way = self.passes[0] if self.passes else passes_of(self.request.quality, self.request.beam_size)[0]
         return way.n_frames(int(self.mel.shape[1]), self.bucket_frames)
 
