@@ -363,12 +363,12 @@ def test_asking_for_the_language_leaves_the_encoder_s_work_behind(quality: Quali
 @pytest.mark.parametrize("quality", ["fast", "careful"])
 def test_a_doubtful_language_is_asked_for_again_with_the_whole_window(quality: Quality) -> None:
     """Once, and the answer counts whatever it is; the text is then asked for as ever."""
-    whisper = FakeWhisper({1.0: [said(GOOD)]}, languages={1.0: {"yi": 0.4, "de": 0.3}})
+    whisper = FakeWhisper({1.0: [said(GOOD)]}, languages={1.0: {"fr": 0.4, "de": 0.3}})
     desk = Desk(whisper)
     languages, decoded = desk.lanes.hear(window(quality=quality), Flow())
     desk.work()
     first = way_of(passes_of(quality, 5)[0])
-    assert languages.result(0)[0] == {"yi": 0.4, "de": 0.3}
+    assert languages.result(0)[0] == {"fr": 0.4, "de": 0.3}
     assert whisper.encoded == [(1.0, first[1]), (1.0, 3000), (1.0, first[1])]
     assert (ways(whisper), text_of(decoded.result(0))) == ([first], GOOD)
 
