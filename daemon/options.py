@@ -13,7 +13,7 @@ Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 Quality = Literal["fast", "careful", "faithful"]
 """How windows are decoded.
 
-fast: a beam of two first, of *beam_size* where the text is doubtful; careful: of *beam_size* for every window;
+fast: a beam of three first, of *beam_size* where the text is doubtful; careful: of *beam_size* for every window;
 faithful: the original algorithm, with the text of the previous window and with seeking by timestamps.
 """
 
