@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from watchdog.observers.api import BaseObserver
 log = logging.getLogger(__name__)
 
 PROBE_PREFIX: Final = ".tr-probe-"
+_PROBE_NAME: Final = re.compile(re.escape(PROBE_PREFIX) + "[0-9a-f]{16}")
 
 _WAKING: Final[list[type[FileSystemEvent]]] = [
     DirCreatedEvent,
@@ -86,11 +88,23 @@ class Watcher:
             self._refused(error)
             self.close()
             return False
+        self._remove_old_probes()
         try:
             os.close(os.open(self._probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         except OSError:
             pass  # not ours to write in: then only a real file can prove that events come
         return True
+
+    def _remove_old_probes(self) -> None:
+        """Probes of a daemon that was killed; the inbox is locked, so none is of one that lives."""
+        try:
+            with os.scandir(self._folder) as entries:
+                old = [entry.path for entry in entries if _PROBE_NAME.fullmatch(entry.name)]
+            for path in old:
+                if os.lstat(path).st_size == 0:
+                    os.unlink(path)
+        except OSError:
+            pass  # it costs nothing but the sight of it
 
     def _identity_now(self) -> tuple[int, int]:
         status = os.stat(self._folder)

@@ -146,6 +146,18 @@ def test_the_probe_proves_events_without_waking(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_probes_of_a_killed_daemon_are_removed(tmp_path: Path, make: Callable[..., Watcher]) -> None:
+    """Empty files of exactly such a name; what anybody wrote something into stays."""
+    (tmp_path / f"{PROBE_PREFIX}{'0' * 16}").touch()
+    kept = [tmp_path / f"{PROBE_PREFIX}{'1' * 16}", tmp_path / f"{PROBE_PREFIX}mine"]
+    for path in kept:
+        path.write_text("not empty")
+    watcher = make(tmp_path, threading.Event().set)
+    assert watcher.start()
+    watcher.end_probe()
+    assert sorted(tmp_path.iterdir()) == kept
+
+
 def test_closing_leaves_nothing_behind(
     tmp_path: Path, make: Callable[..., Watcher], threads: Callable[[], set[threading.Thread]]
 ) -> None:
