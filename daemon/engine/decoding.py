@@ -158,7 +158,7 @@ class Decoder:
         """The encoder's output for each of *asks*, which are of one key, in the host's memory."""
         # Filled up with zero features, not with silence. The model was trained on silence, but on 20 minutes of speech
         # in ten languages zeros gave fewer errors, with short windows (11.5 against 12.0 %) as with whole ones (10.9
-        # against 11.5 %; base, int8).
+        # against 11.3 %; base, int8, beam 5 for the whole ones).
         mels = [np.pad(ask.mel, ((0, 0), (0, ask.n_frames - ask.mel.shape[1]))) for ask in asks]
         # One at a time on a CPU: its cache holds the attention of one window, not of two.
         together = 1 if self._on_cpu else len(mels)
