@@ -145,7 +145,7 @@ def test_a_recording_deleted_in_the_middle_of_its_job_leaves_nothing(make_daemon
     recording.unlink()
     (job,) = daemon.wait_ended(1)
     assert job["state"] == "vanished"
-    assert os.listdir(daemon.inbox) == [".transcribed-inbox"]
+    daemon.until(lambda: os.listdir(daemon.inbox) == [".transcribed-inbox"], "the folder to be as it was", 10)
     copy_sample("memo.wav", recording)
     assert daemon.wait_ended(2)[1]["state"] == "done"
 
