@@ -14,6 +14,7 @@
     │   ├── DecodeFailed          the decode process died or missed its deadline
     │   ├── EngineDied            the engine process died with this job in it
     │   ├── EngineUnavailable     the engine cannot be started at present
+    │   │   └── DeviceFull        the device has no memory left for the job
     │   └── OutputBlocked         the folder of the recording cannot be written
     ├── SourceChanged          the recording is not the one that the job was made for
     │   └── SourceVanished        it is gone
@@ -91,6 +92,10 @@ class EngineDied(TransientError):
 
 class EngineUnavailable(TransientError):
     """Raised when the engine cannot be started at present."""
+
+
+class DeviceFull(EngineUnavailable):
+    """Raised when the device has too little memory left for even one window of the job."""
 
 
 class OutputBlocked(TransientError):

@@ -50,9 +50,11 @@ def _formats(formats: tuple[Format, ...]) -> tuple[Format, ...]:
 
 
 def _device(device: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", device):
-        raise ValueError("must be auto, cpu, cuda, or GPUs by number, such as cuda:1 or cuda:0,1")
-    numbers = device.partition(":")[2].split(",")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?(,cpu)?", device):
+        raise ValueError(
+            "must be auto, cpu, cuda, or GPUs by number, such as cuda:1 or cuda:0,1, each with ,cpu as the last resort"
+        )
+    numbers = device.removesuffix(",cpu").partition(":")[2].split(",")
     if len({int(number) for number in numbers if number}) < len(numbers) > 1:
         raise ValueError("names a GPU twice")
     return device

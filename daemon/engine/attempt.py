@@ -14,7 +14,7 @@ from pathlib import Path
 from daemon.engine.gate import POLL_S
 from daemon.engine.process import Death, EngineProcess, Mailbox
 from daemon.engine.protocol import Done, Failed, Failure, Job, JobReport, LanguageFound, WindowDone
-from daemon.errors import ConfigError, EngineDied, EngineUnavailable, JobCancelled, RecordingError
+from daemon.errors import ConfigError, DeviceFull, EngineDied, EngineUnavailable, JobCancelled, RecordingError
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Segment, Span
 
@@ -122,6 +122,6 @@ def _failure_error(failed: Failed) -> Exception:
         case Failure.CANCELLED:
             return JobCancelled(failed.message)
         case Failure.OUT_OF_MEMORY:
-            return EngineUnavailable(f"the device is out of memory: {failed.message}")
+            return DeviceFull(f"the device is out of memory: {failed.message}")
         case Failure.BUG:
             return RuntimeError(f"a bug in the engine:\n{failed.message}")

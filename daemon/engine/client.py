@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from daemon.engine.process import EngineProcess, Limits
 from daemon.engine.protocol import Profile, Ready, ServerSettings
 from daemon.engine.restarts import RestartLimits
 from daemon.engine.seat import SeatProcess, SeatSettings, SeatStatus, State
-from daemon.errors import ConfigError, EngineDied, EngineUnavailable
+from daemon.errors import ConfigError, DeviceFull, EngineDied, EngineUnavailable
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 
@@ -41,8 +41,14 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+SPARE: Final = ",cpu"
+"""What ends the setting of a device where the CPU is to go on while no GPU can."""
+
 _BARRED_S: Final = 600.0
 """How long a device that cannot run a model is passed over, while another one can."""
+
+_FULL_S: Final = 60.0
+"""How long a device without memory for a job is passed over, while another one is left."""
 
 _PROOF_S: Final = 600.0
 """A suspect that has done so much audio since the death has passed what was in the model then.
@@ -56,7 +62,7 @@ _IDLE_LOOK_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How the operator wants the engine; the keys of ``[engine]``.
+    """How the operator wants the engine; the keys of ``[engine]``. A *device* that ends in ``,cpu`` has it as a spare.
 
     *lanes*, *threads* and *max_batch* 0: chosen by the engine process. *max_open* recordings are in one process at
     once, *max_models* models on one device. A model without jobs for *idle_unload_s* is given up; 0 means never.
@@ -100,9 +106,11 @@ _STATES: Final[tuple[State, ...]] = ("ready", "starting", "down", "unloaded", "s
 
 
 def devices_of(device: str) -> tuple[str, ...]:
-    """The devices that a setting names, each with an engine of its own: ``cuda:0,1`` are two."""
-    kind, _, numbers = device.partition(":")
-    return tuple(f"{kind}:{number}" for number in numbers.split(",")) if numbers else (device,)
+    """The devices that a setting names, each with an engine of its own: ``cuda:0,1`` are two, ``cuda,cpu`` too."""
+    wanted = device.removesuffix(SPARE)
+    kind, _, numbers = wanted.partition(":")
+    devices = tuple(f"{kind}:{number}" for number in numbers.split(",")) if numbers else (wanted,)
+    return devices if wanted == device else (*devices, "cpu")
 
 
 def company_after(died: EngineDied, n_deaths: int) -> int:
@@ -128,7 +136,8 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._devices = devices_of(settings.device)
-        self._gate = Gate(GateSettings(self._devices, settings.max_open, settings.max_models))
+        self._spare = "cpu" if settings.device.endswith(SPARE) else None
+        self._gate = Gate(GateSettings(self._devices, settings.max_open, settings.max_models, spare=self._spare))
         self._ids = itertools.count(1)
         self._stopped = threading.Event()
 
@@ -149,15 +158,22 @@ class Engine:
             threading.Thread(target=self._watch_idle, name="engine-idle", daemon=True).start()
 
     def start(self, model: str) -> None:
-        """Load *model* now, on every device at once.
+        """Load *model* now, on every device at once; on the spare one only where no other can run it.
 
         Raises only where no device can run it: ConfigError where the operator must mend each, else EngineUnavailable.
         """
-        with ThreadPoolExecutor(len(self._devices), thread_name_prefix="engine-start") as pool:
-            starts = [pool.submit(self._start_on, device, model) for device in self._devices]
-        errors = [error for start in starts if (error := start.result())]
-        if len(errors) == len(self._devices):
+        wanted = [device for device in self._devices if device != self._spare]
+        errors = self._start_all(wanted, model)
+        if len(errors) == len(wanted) and self._spare is not None:
+            wanted = [self._spare]
+            errors = self._start_all(wanted, model)
+        if len(errors) == len(wanted):
             raise next((error for error in errors if not isinstance(error, ConfigError)), errors[0])
+
+    def _start_all(self, devices: Sequence[str], model: str) -> list[ConfigError | EngineUnavailable]:
+        with ThreadPoolExecutor(len(devices), thread_name_prefix="engine-start") as pool:
+            starts = [pool.submit(self._start_on, device, model) for device in devices]
+        return [error for start in starts if (error := start.result())]
 
     def _start_on(self, device: str, model: str) -> ConfigError | EngineUnavailable | None:
         nobody = threading.Event()
@@ -198,6 +214,11 @@ class Engine:
                 attempt = Attempt(process, request, checkpoint, self._proving(ticket, checkpoint, progress))
                 try:
                     attempt.run(next(self._ids), cancelled, self._stopped)
+                except DeviceFull as error:
+                    self._gate.bar(_device(ticket), ticket.model, time.monotonic() + _FULL_S)
+                    if not self._pass_over(_device(ticket), ticket.model, error):
+                        raise
+                    continue
                 except EngineDied as error:
                     if error.n_inside:
                         raise

@@ -60,11 +60,12 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """*max_open* jobs in a seat, *n_per_device* seats on each device."""
+    """*max_open* jobs in a seat, *n_per_device* seats on each device; on *spare* only while all others are barred."""
 
     devices: Sequence[str]
     max_open: int
     n_per_device: int = 1
+    spare: str | None = None
     turn_s: float = TURN_S
 
 
@@ -78,6 +79,7 @@ class Gate:
     def __init__(self, settings: GateSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_open = settings.max_open
         self._turn_s = settings.turn_s
+        self._spare = settings.spare
         self._clock = clock
         devices = [device for device in settings.devices for _ in range(settings.n_per_device)]
         self.seats: Final = tuple(Seat(number, device) for number, device in enumerate(devices))
@@ -193,9 +195,10 @@ class Gate:
                     return
 
     def _candidates(self, ticket: Ticket, kept: set[Seat]) -> list[Seat]:
-        """The seats that may be had in the end: barred ones only where nothing else is left."""
+        """The seats that may be had in the end: the spare ones, then barred ones, only where nothing else is left."""
         named = [seat for seat in self.seats if ticket.device in (None, seat.device)]
-        usable = [seat for seat in named if not self.is_barred(seat.device, ticket.model)] or named
+        open_now = [seat for seat in named if not self.is_barred(seat.device, ticket.model)]
+        usable = [seat for seat in open_now if seat.device != self._spare] or open_now or named
         return [seat for seat in usable if seat not in kept]
 
     def _without(self, model: str, seats: Sequence[Seat]) -> list[Seat]:

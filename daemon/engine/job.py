@@ -26,9 +26,6 @@ from daemon.transcript import SAMPLE_RATE_HZ, Span
 
 _LANGUAGE_WINDOWS: Final = 3  # vote on the language of a recording
 
-_MAX_AHEAD: Final = 32
-# Windows of one recording that wait or are in the model: a lone recording fills the batches of all lanes.
-
 _LOOK_UP_S: Final = 0.2  # how often a waiting job looks whether it was cancelled
 
 T = TypeVar("T")
@@ -125,7 +122,7 @@ class Recording:
         running: deque[tuple[Window, Future[DecodedWindow]]] = deque()
         for window in windows:
             running.append((window, self._ask(window)))
-            while len(running) >= _MAX_AHEAD or (running and running[0][1].done()):
+            while len(running) >= self._lanes.n_ahead or (running and running[0][1].done()):
                 yield self._finished(*running.popleft())
         while running:
             yield self._finished(*running.popleft())

@@ -38,6 +38,8 @@ class Lanes:
         self._decoder = decoder
         self._board = board
         self._limit = limit
+        self.n_ahead = (n_lanes + 1) * limit.n
+        """Windows of one recording that may wait or be in the model: a batch for each lane, and the next one ready."""
         self.n_batches = 0
         self.n_windows = 0
         for n in range(n_lanes):

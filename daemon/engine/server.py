@@ -69,8 +69,10 @@ _MAX_BATCH: Final[dict[str, dict[Profile, int]]] = {
     "cuda": {"low": 4, "balanced": 16, "throughput": 64},
 }
 
-_MAX_BATCH_FRAMES_CPU: Final = 9_000
-# A batch of long windows is smaller, so that nobody waits long for a lane: three of 30 s, eight of 11 s.
+_MAX_BATCH_FRAMES_CPU: Final = 5_200
+# What the decoder keeps of a batch goes with its frames: 12 kB each with base. A batch of long windows is smaller, so
+# that a long recording takes 150 MB above the loaded model instead of 390, for no more processor time, and nobody waits
+# long for a lane: one of 30 s, three of 15 s, eight of 5 s.
 
 
 class Server:

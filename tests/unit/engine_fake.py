@@ -4,9 +4,10 @@ Each span of a job is one window. The job's hotwords say what goes wrong:
 ``hold:PATH`` waits before the first window until PATH exists, ``hold-after-N:PATH`` before window N; ``hold-die:PATH``
 kills the process then, each time; ``die:N`` is killed at window N on a first attempt,
 ``die-always`` on each; ``freeze`` stops the whole process; ``mute`` stops this job only; ``bug``, ``recording``,
-``out_of_memory`` and ``config`` fail the job; ``unreported:PATH`` works until PATH exists, but only its count of
-windows shows. The model ``missing`` cannot be loaded, ``huge`` does not fit, ``slow`` is never loaded, ``crash`` ends
-the process, ``only-DEVICE`` cannot be loaded on another device.
+``out_of_memory`` and ``config`` fail the job, ``full-after-N:DEVICE`` is out of memory from window N on, there only;
+``unreported:PATH`` works until PATH exists, but only its count of windows shows. The model ``missing`` cannot be
+loaded, ``huge`` does not fit, ``slow`` is never loaded, ``crash`` ends the process, ``only-DEVICE`` cannot be loaded on
+another device.
 """
 
 import os
@@ -107,6 +108,8 @@ class Fake:
                 continue
             while word == f"hold-after-{n}" and not os.path.exists(argument):
                 time.sleep(0.01)
+            if word == f"full-after-{n}" and argument == self.settings.device:
+                return Failed(job.id, Failure.OUT_OF_MEMORY, "out of memory")
             if word in ("die-always", "hold-die") or (word == "die" and int(argument) == n and job.next_sample == 0):
                 os.kill(os.getpid(), signal.SIGKILL)
             text = f"window {n} of pid {os.getpid()} with {len(self.running)} running, model {self.settings.model}"

@@ -19,7 +19,15 @@ from daemon.engine.client import (
     company_after,
     devices_of,
 )
-from daemon.errors import ConfigError, EngineDied, EngineUnavailable, JobCancelled, RecordingError, TranscribedError
+from daemon.errors import (
+    ConfigError,
+    DeviceFull,
+    EngineDied,
+    EngineUnavailable,
+    JobCancelled,
+    RecordingError,
+    TranscribedError,
+)
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Span, Transcript
 
@@ -330,6 +338,36 @@ def test_a_dead_device_gives_its_jobs_to_the_others(build: Build) -> None:
     assert run(engine, request("die:9")).device == alive
 
 
+def test_the_cpu_goes_on_where_the_gpu_has_no_memory_left(build: Build) -> None:
+    """If it was named as the spare; the model is loaded there only then, and what was finished is not done again."""
+    engine = build(device="cuda,cpu")
+    engine.start("base")
+    assert [seat.state for seat in engine.status().seats] == ["ready", "stopped"]
+    assert run(engine, request()).device == "cuda"
+    checkpoint = Checkpoint()
+    moved = run(engine, request("full-after-2:cuda"), checkpoint)
+    assert moved.device == "cpu"
+    pids = [segment.text.split()[4] for segment in moved.segments]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 1]
+    assert run(engine, request()).device == "cpu"  # for the next minute, so does everybody
+
+
+def test_a_full_gpu_without_a_spare_is_tried_again_later(build: Build) -> None:
+    """The job is told why."""
+    engine = build(device="cuda:0,1")
+    with pytest.raises(DeviceFull, match="out of memory"):
+        run(engine, request("out_of_memory"))
+
+
+def test_the_spare_device_starts_where_no_other_can(build: Build) -> None:
+    """A model that no device can run is the operator's."""
+    engine = build(device="cuda:0,cpu")
+    engine.start("only-cpu")
+    assert [seat.state for seat in engine.status().seats] == ["down", "ready"]
+    with pytest.raises(ConfigError, match="is broken"):
+        engine.start("only-cuda:7")
+
+
 def test_an_idle_model_is_given_up_and_comes_back(build: Build, tmp_path: Path) -> None:
     """Its process ends; the next job starts another. One with a job inside is left alone."""
     engine = build()
@@ -442,6 +480,8 @@ def test_devices_are_told_apart() -> None:
     assert devices_of("auto") == ("auto",)
     assert devices_of("cuda:1") == ("cuda:1",)
     assert devices_of("cuda:0,2") == ("cuda:0", "cuda:2")
+    assert devices_of("cuda,cpu") == ("cuda", "cpu")
+    assert devices_of("cuda:0,2,cpu") == ("cuda:0", "cuda:2", "cpu")
 
 
 def test_a_cancelled_job_ends_soon(build: Build, tmp_path: Path) -> None:

@@ -48,10 +48,14 @@ class Visitor(threading.Thread):
 
 
 def make_gate(
-    max_open: int = 2, devices: Sequence[str] = ("cpu",), n_per_device: int = 1, clock: Clock | None = None
+    max_open: int = 2,
+    devices: Sequence[str] = ("cpu",),
+    n_per_device: int = 1,
+    clock: Clock | None = None,
+    spare: str | None = None,
 ) -> Gate:
     """A gate where no other model has to wait for its turn, unless there is a clock."""
-    settings = GateSettings(devices, max_open, n_per_device, turn_s=10.0 if clock else 0.0)
+    settings = GateSettings(devices, max_open, n_per_device, turn_s=10.0 if clock else 0.0, spare=spare)
     return Gate(settings, clock) if clock else Gate(settings)
 
 
@@ -237,6 +241,23 @@ def test_a_barred_device_is_passed_over_until_its_time_is_up() -> None:
     c = Visitor(gate, "c", seen)
     wait_until(lambda: c.device == "cuda:0")
     c.leave()
+
+
+def test_the_spare_device_is_used_while_all_others_are_barred() -> None:
+    """And no longer: jobs that come later go to the GPU again, however crowded it is."""
+    clock = Clock()
+    gate, seen = make_gate(4 * CROWDED, ["cuda:0", "cpu"], clock=clock, spare="cpu"), list[str]()
+    crowd = [Visitor(gate, f"{n}", seen) for n in range(CROWDED + 1)]
+    wait_until(lambda: len(seen) == len(crowd))
+    assert {visitor.device for visitor in crowd} == {"cuda:0"}
+    gate.bar("cuda:0", "base", clock.now + 60)
+    moved = Visitor(gate, "moved", seen)
+    wait_until(lambda: moved.device == "cpu")
+    clock.now += 61
+    back = Visitor(gate, "back", seen)
+    wait_until(lambda: back.device == "cuda:0")
+    for visitor in (*crowd, moved, back):
+        visitor.leave()
 
 
 def test_an_empty_seat_can_be_locked() -> None:
