@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test check fmt accuracy lock clean
+.PHONY: help setup demo run test faults check fmt accuracy lock clean
 .PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-crowd bench-report
 
 VENV := .venv
@@ -50,6 +50,9 @@ run: setup ## keep the daemon running on ./inbox
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest --quiet
+
+faults: setup ## run every test of a fault, all of each; a table says which faults passed (ARGS=--short: less of each)
+	@$(BIN)/python -m tests.fault.table $(ARGS)
 
 check: setup ## lint, formatting, types, import rules, spelling
 	@$(BIN)/ruff check $(CODE)

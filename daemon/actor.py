@@ -71,13 +71,17 @@ class ActorThread:
         """A step that takes long gets on (called by the actor, from inside it)."""
         self._pulse.beat(self._name, self._clock())
 
+    def away(self) -> None:
+        """What comes until the next beat may hang, and is no fault of ours if it does: it is watched by others."""
+        self._pulse.forget(self._name)
+
     def ask_to_stop(self) -> None:
         """Let the step in progress be the last; returns at once."""
         self._stopping = True
         self._wake.set()
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False if it has not come within *timeout_s*."""
+    def join(self, timeout_s: float | None) -> bool:
+        """Wait for the end; False if it has not come within *timeout_s*, None for no limit."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from daemon import retention
 from daemon.actor import Pulse
 from daemon.clock import iso, monotonic_s, utc_now
+from daemon.config import Config
 from daemon.control import Command, Request
 from daemon.dispatch import Dispatcher
 from daemon.engine.client import Engine
 from daemon.intake.inbox import Inbox
+from daemon.redo import redo
 from daemon.transcription import Activity
 from daemon.version import VERSION
 from storage.jobs import JobStore
@@ -30,14 +33,17 @@ class Answers:
         inboxes: Mapping[bytes, Inbox],
         pulse: Pulse,
         started_at: datetime,
+        config: Callable[[], Config],
     ) -> None:
-        """*inboxes* is the service's own: it changes when the configuration is read again."""
+        """*inboxes* is the service's own, and *config* asks for it: they change when the file is read again."""
         self._store = store
         self._engine = engine
         self._dispatcher = dispatcher
         self._inboxes = inboxes
         self._pulse = pulse
         self._started_at = started_at
+        self._config = config
+        self._gone = retention.Presence().gone
 
     def commands(self) -> Mapping[str, Command]:
         """The commands by name."""
@@ -45,6 +51,8 @@ class Answers:
             "status": self._status,
             "retry": self._retry,
             "cancel": self._cancel,
+            "redo": self._redo,
+            "prune": self._prune,
             "unfinished": self._unfinished,
         }
 
@@ -71,6 +79,18 @@ class Answers:
         job_ids = _job_ids(request)
         in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id)]
         return sorted({*in_hand, *self._store.cancel(job_ids, utc_now())})
+
+    def _redo(self, request: Request) -> dict[str, int | None]:
+        config = self._config()
+        made = redo(self._store, _job_ids(request), config.inbox, config.max_attempts, utc_now())
+        self._dispatcher.wake()
+        return {str(job_id): new_id for job_id, new_id in made.items()}
+
+    def _prune(self, request: Request) -> dict[str, Any]:
+        """One step, from where the last one ended."""
+        place = retention.Place(retention.Stage(request["stage"]), int(request["after"]))
+        removed, rest = retention.step(self._store, self._config().history, self._gone, utc_now(), place)
+        return {"removed": asdict(removed), "rest": asdict(rest) if rest is not None else None}
 
     def _unfinished(self, request: Request) -> str | None:
         path = os.fsencode(str(request["path"]))

@@ -24,6 +24,12 @@ _PR_SET_PDEATHSIG: Final = 1
 
 _MAX_LINE_BYTES: Final = 1 << 16
 
+_ENVIRONMENT: Final = {
+    "PYTHONUNBUFFERED": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime since 1.29: what is done here is nobody's business
+}
+"""Of every child process, whatever it loads."""
+
 _KILLED_S: Final = 5.0
 """How long to wait for a process that was killed."""
 
@@ -65,7 +71,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | dict(environment or {}) | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | dict(environment or {}) | _ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C in a terminal is for the daemon, which drains its children
             )
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from typing import Final
 
 from daemon.clock import monotonic_s, utc_now
@@ -20,6 +19,7 @@ from daemon.errors import (
     OutputBlocked,
     Quarantined,
     RecordingError,
+    RecordingIncomplete,
     SourceBlocked,
     SourceChanged,
     SourceVanished,
@@ -27,8 +27,10 @@ from daemon.errors import (
     TranscribedError,
     TransientError,
 )
+from daemon.failpoints import reached
+from daemon.health import HistoryHealth
 from daemon.transcription import Activity, Patiently, T, Workshop, perform
-from storage.errors import LostJob, StorageBusy, StorageFull, StorageUnavailable
+from storage.errors import LostJob, StorageBusy, StorageDamaged, StorageFull, StorageUnavailable
 from storage.records import Job, Result
 
 log = logging.getLogger(__name__)
@@ -63,11 +65,17 @@ class Dispatcher:
         look_again: Callable[[bytes], None],
         watches: Callable[[bytes], bool],
         wake: Callable[[], None],
+        not_ready: Callable[[], Collection[bytes]] = tuple[bytes, ...],
+        blocked: Callable[[bytes], None] = lambda _path: None,
+        health: HistoryHealth | None = None,
     ) -> None:
         """*look_again* is told of recordings that changed, *watches* says whether a path is in an inbox of ours.
 
-        *wake* is called when there is room for a job again.
+        *wake* is called when there is room for a job again. *not_ready* are the inboxes whose jobs may not begin now.
+        *blocked* is told of recordings beside which no transcript could be written, *health* of trouble with the
+        history.
         """
+        self._health = health or HistoryHealth()
         self._shop = make_shop(self._patiently)
         self._store = self._shop.store
         self._n_in_hand = n_in_hand
@@ -75,7 +83,8 @@ class Dispatcher:
         self._watches = watches
         self.wake: Final = wake
         """There may be a job to claim."""
-        self._pool = ThreadPoolExecutor(n_in_hand, thread_name_prefix="job")
+        self._not_ready = not_ready
+        self._blocked = blocked
         self._lock = threading.Lock()
         self._activities: list[Activity] = []
         self._ended = threading.Condition(self._lock)
@@ -87,26 +96,51 @@ class Dispatcher:
         """Claim what is due, as far as there is room, but no more than fits: the end of a job wakes the next step."""
         del now
         for _ in range(self._n_in_hand):
-            if self._draining or len(self._activities) >= self._n_in_hand:
+            if self._draining or self._n_busy() >= self._n_in_hand or not self._health.may_claim:
                 break
             try:
-                job = self._store.claim(utc_now())
+                job = self._store.claim(utc_now(), self._not_ready())
+            except StorageDamaged as error:
+                self._health.lose(str(error))
+                break
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
                 log.warning("cannot claim a job: %s", error, extra={"event": "storage_trouble"})
                 break
             if job is None:
                 break
+            reached("job.claimed")
             self._begin(job)
         return IDLE_S
 
+    def _n_busy(self) -> int:
+        """The jobs in hand that get on: one that hangs in a dead share takes no place from the others.
+
+        No more of its inbox begin meanwhile, so at most as many hang as could be in hand.
+        """
+        now = monotonic_s()
+        return sum(not activity.hangs(now) for activity in self.activities())
+
     def _begin(self, job: Job) -> None:
         activity = Activity(job)
+        # A thread for each, and none that the end of the process waits for: it may hang in a dead share.
+        thread = threading.Thread(target=self._work, args=(activity,), name=f"job-{job.id}", daemon=True)
         with self._lock:
             if not self._draining:
-                self._activities.append(activity)
-                self._pool.submit(self._work, activity)
-                return
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    log.warning("no thread for job %d: %s", job.id, error, extra={"event": "no_thread"})
+                else:
+                    self._activities.append(activity)
+                    return
         self._settle(activity, JobCancelled("claimed while the service was stopping"))
+
+    def desert(self, inbox: bytes, reason: str) -> None:
+        """The share that *inbox* is on does not answer, for *reason*: its jobs take no decoder from the others."""
+        for activity in self.activities():
+            if activity.job.inbox == inbox and activity.stage == "decode":
+                activity.deserted = reason
+                activity.cancelled.set()
 
     def activities(self) -> list[Activity]:
         """The jobs in hand."""
@@ -114,13 +148,8 @@ class Dispatcher:
             return list(self._activities)
 
     def cancel(self, job_id: int) -> bool:
-        """Ask a job in hand to end, because a person wants it; whether there is one."""
-        for activity in self.activities():
-            if activity.job.id == job_id:
-                activity.unwanted = True
-                activity.cancelled.set()
-                return True
-        return False
+        """Ask a job in hand to end, because a person wants it; whether there is one, and it will."""
+        return any(activity.cancel() for activity in self.activities() if activity.job.id == job_id)
 
     def drain(self, grace_s: float) -> bool:
         """Claim nothing more, let the jobs in hand end, after *grace_s* put them back. False if one would not end."""
@@ -131,16 +160,19 @@ class Dispatcher:
         self._out_of_patience.set()
         for activity in self.activities():
             activity.cancelled.set()
-        done = self._wait_for_end(CANCEL_S, lambda: False)
-        self._pool.shutdown(wait=False)
-        return done
+        return self._wait_for_end(CANCEL_S, lambda: False)
 
     def _wait_for_end(self, limit_s: float, enough: Callable[[], bool]) -> bool:
         deadline = monotonic_s() + limit_s
         with self._ended:
-            while self._activities and not enough() and (left_s := deadline - monotonic_s()) > 0:
+            while self._get_on() and not enough() and (left_s := deadline - monotonic_s()) > 0:
                 self._ended.wait(min(left_s, 0.2))
             return not self._activities
+
+    def _get_on(self) -> bool:
+        """Whether a job in hand may still end. Only with the lock."""
+        now = monotonic_s()
+        return any(not activity.hangs(now) for activity in self._activities)
 
     def hurry(self) -> None:
         """End the grace of `drain` now. Takes no lock, not even that of an Event: signal handlers call it."""
@@ -154,6 +186,8 @@ class Dispatcher:
                 self._look_again(job.path)
         except LostJob as error:
             log.warning("%s", error, extra={"event": "job_lost", "job_id": job.id})
+        except StorageDamaged as error:  # the next start settles it, with a history that is mended
+            self._health.lose(str(error))
         except Exception as error:  # noqa: BLE001  # the one place where a bug in a job ends: the worker lives on
             self._settle(activity, error)
         finally:
@@ -165,6 +199,9 @@ class Dispatcher:
     def _settle(self, activity: Activity, error: Exception) -> None:
         try:
             self._patiently(lambda: self._decide(activity, error))
+            if isinstance(error, OutputBlocked):
+                self._blocked(activity.job.path)
+            reached("job.settled")
             _log_end(activity.job, error)
             if isinstance(error, SourceChanged):
                 self._look_again(activity.job.path)
@@ -181,6 +218,8 @@ class Dispatcher:
         match error:
             case JobCancelled() | TransientError() | SourceChanged() | ConfigError() if activity.unwanted:
                 store.cancelled(job, "a person cancelled it", at)
+            case JobCancelled() | TransientError() if activity.deserted and not self._draining:
+                store.requeue(job, activity.deserted, at, refund=True)
             case JobCancelled():
                 store.requeue(job, "the service was stopped", at, refund=True)
             case Quarantined():
@@ -192,6 +231,8 @@ class Dispatcher:
             # One that is gone from an inbox waits too: the next scan tells a deleted file from a lost share.
             case SourceChanged() | OutputBlocked() | SourceBlocked() | SpoolBlocked() | ConfigError():
                 store.hold(job, reason, at, delay_s=_blocked_s(job), refund=True)
+            case RecordingIncomplete(wait_s=wait_s):
+                store.hold(job, reason, at, delay_s=wait_s, refund=True)
             case _ if self._draining:  # the processes under it are going: not its fault
                 store.requeue(job, "the service was stopped", at, refund=True)
             case EngineUnavailable():
@@ -214,7 +255,12 @@ class Dispatcher:
         while True:
             try:
                 return write()
+            except StorageDamaged as error:
+                self._health.lose(str(error))
+                raise
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
+                if isinstance(error, StorageFull) and self._health.make_room():
+                    continue
                 delay_s = delays.pop(0) if len(delays) > 1 else delays[0]
                 log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
                 if self._out_of_patience.wait(delay_s):

@@ -11,22 +11,34 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from daemon.clock import utc_now
 from daemon.config import Config, InboxConfig
 from daemon.control import NoDaemon, ask
 from daemon.engine.client import devices_of
+from daemon.errors import DecodeFailed
 from daemon.intake.mounts import filesystem_of, is_network
 from daemon.intake.watching import choose_watching
 from daemon.locks import INBOX_MARKER, holder_of
+from daemon.processes import make_decode_pool
+from daemon.shares import NoAnswer, within
 from storage.errors import StorageError
 from storage.reading import JobReader
+from storage.snapshots import Snapshots, check, schema_version
 
 PROBE_TIMEOUT_S: Final = 120.0
 
+SHARE_S: Final = 5.0
+
 LOW_DISK_BYTES: Final = 2 * 1024**3
 """Beside decode.max_spool_bytes: a 12-hour recording that begins at that limit takes 1.4 GB more."""
+
+
+OLD_SNAPSHOT_H: Final = 49.0
+"""One is taken each night that the daemon runs."""
 
 
 class Grade(StrEnum):
@@ -52,7 +64,9 @@ def examine(config: Config, database: Path) -> Iterator[Check]:
     yield from _state(config.state_dir, config.decode.max_spool_bytes)
     yield from _inboxes(config)
     yield from _history(database)
+    yield _snapshot(database)
     yield from _engine(config)
+    yield _decoding(config)
     yield _ffmpeg()
     yield _daemon(config.state_dir)
 
@@ -76,7 +90,10 @@ def _inboxes(config: Config) -> Iterator[Check]:
     if not config.inbox:
         yield Check("inbox", Grade.BAD, "none is configured: add an [[inbox]], or set TRANSCRIBED_INBOX")
     for inbox in config.inbox:
-        yield _inbox(inbox)
+        try:
+            yield within(SHARE_S, "doctor", partial(_inbox, inbox))
+        except NoAnswer:
+            yield Check(f"inbox {inbox.path}", Grade.BAD, f"it does not answer within {SHARE_S:g} s; is its server up?")
 
 
 def _inbox(inbox: InboxConfig) -> Check:
@@ -114,6 +131,23 @@ def _history(database: Path) -> Iterator[Check]:
         yield Check("history", Grade.BAD, f"{database} is damaged: {verdict}")
     else:
         yield Check("history", Grade.GOOD, f"{n_jobs} jobs, {database.stat().st_size / 1e6:.1f} MB")
+
+
+def _snapshot(database: Path) -> Check:
+    """The newest one is opened and read through, as a rebuild would."""
+    snapshots = Snapshots.beside(database).all()
+    if not snapshots:
+        return Check("snapshot", Grade.NOTE, "none yet; one is taken each night")
+    newest = snapshots[0]
+    age_h = (utc_now() - newest.at).total_seconds() / 3600
+    try:
+        n_jobs = check(newest.path)
+        version = schema_version(newest.path)
+    except StorageError as error:
+        return Check("snapshot", Grade.BAD, f"{error}: a rebuild would take an older one; remove it")
+    told = f"{newest.path.name} of {age_h:.0f} h ago can be restored: {n_jobs} jobs, schema {version}"
+    grade = Grade.NOTE if age_h > OLD_SNAPSHOT_H else Grade.GOOD
+    return Check("snapshot", grade, f"{told}; {len(snapshots)} in all")
 
 
 def _engine(config: Config) -> Iterator[Check]:
@@ -159,6 +193,17 @@ def _probe() -> dict[str, Any]:
         raise ValueError((done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
     content: dict[str, Any] = json.loads(done.stdout)
     return content
+
+
+def _decoding(config: Config) -> Check:
+    pool = make_decode_pool(config, lambda _name, _line: None)
+    try:
+        confinement = pool.confinement()
+    except DecodeFailed as error:
+        return Check("decoding", Grade.BAD, f"the libraries that read recordings do not load: {error}")
+    finally:
+        pool.close(0)
+    return Check("decoding", Grade.NOTE if confinement.missing else Grade.GOOD, f"sandbox: {confinement.in_words()}")
 
 
 def _ffmpeg() -> Check:

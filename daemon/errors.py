@@ -3,6 +3,7 @@
     TranscribedError
     ├── ConfigError            the operator: exit 78, one message, no traceback
     │   └── AlreadyRunning     another daemon holds this state folder or this inbox
+    ├── HistoryLost            nobody: exit 75, the next start mends the history by itself
     ├── RecordingError         the recording: the job fails for good, the reason in its row
     │   ├── UnreadableRecording   no reader could make sense of the bytes
     │   ├── EmptyRecording        a valid container with no audio in it
@@ -10,6 +11,7 @@
     │   └── Quarantined           it killed the engine when it was alone in it
     ├── TransientError         time: the job is tried again later, attempts counted
     │   ├── SourceBlocked         the recording cannot be opened at present
+    │   ├── RecordingIncomplete   it ends too early and may still be growing
     │   ├── SpoolBlocked          the state folder cannot hold the decoded audio
     │   ├── DecodeFailed          the decode process died or missed its deadline
     │   ├── EngineDied            the engine process died with this job in it
@@ -38,8 +40,17 @@ class AlreadyRunning(ConfigError):
     """Raised when another daemon holds the state folder or an inbox."""
 
 
+class HistoryLost(TranscribedError):
+    """Raised when the database is not the one that was opened, or is damaged: start again, and it is mended."""
+
+
 class RecordingError(TranscribedError):
-    """Raised when the recording itself is the reason: trying again cannot help."""
+    """Raised when the recording itself is the reason: trying again cannot help.
+
+    *cut_off* is what shows that the file ends too early, in words; empty where nothing does.
+    """
+
+    cut_off: str = ""
 
 
 class UnreadableRecording(RecordingError):
@@ -64,6 +75,17 @@ class TransientError(TranscribedError):
 
 class SourceBlocked(TransientError):
     """Raised when the recording cannot be opened at present: permissions, a share in trouble."""
+
+
+class RecordingIncomplete(TransientError):
+    """Raised when the recording ends too early and was written to so lately that the rest may still come.
+
+    It is looked at again when it changes, else after *wait_s*, and then taken as it is.
+    """
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class SpoolBlocked(TransientError):

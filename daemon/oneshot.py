@@ -16,7 +16,15 @@ from pydantic import ValidationError
 from daemon.config import Config, OptionsConfig, rule_of
 from daemon.decode.pool import DecodePool
 from daemon.engine.client import Checkpoint, Engine, Request, company_after
-from daemon.errors import ConfigError, EngineDied, SourceBlocked, TranscribedError
+from daemon.errors import (
+    ConfigError,
+    EngineDied,
+    OutputBlocked,
+    SourceBlocked,
+    SourceChanged,
+    SourceVanished,
+    TranscribedError,
+)
 from daemon.intake.rules import extension_of
 from daemon.intake.scanner import scan
 from daemon.options import Format, JobOptions
@@ -25,7 +33,7 @@ from daemon.outputs.formats import Document, render
 from daemon.processes import OnOutput, make_ahead, make_decode_pool, make_engine, n_in_hand
 from daemon.source import Source
 from daemon.transcript import Transcript
-from daemon.transcription import SAMPLE_BYTES, make_document
+from daemon.transcription import NAME_TRIES, SAMPLE_BYTES, make_document
 from storage.records import Fingerprint
 
 Progress = Callable[[bytes, str, float, float], None]
@@ -87,7 +95,7 @@ class OneShot:
         try:
             document = self._document(number, path, options, progress)
             target = path if folder is None else os.path.join(os.fsencode(folder), os.path.basename(path))
-            files = _write(target, document) if write else ()
+            files = _write(target, path, document) if write else ()
         except TranscribedError as error:
             return Done(path, None, (), str(error))
         return Done(path, document, files, "")
@@ -115,6 +123,7 @@ class OneShot:
                 self._ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
                 request = Request(number, spool_path, decoded.n_samples, decoded.spans, options)
                 transcript = self._in_engine(request, lambda done_s, total_s: progress(path, "engine", done_s, total_s))
+                _check_unchanged(source, decoded.source_sha256, self._decode)
             finally:
                 os.close(spool_fd)
                 spool_path.unlink(missing_ok=True)
@@ -149,17 +158,29 @@ def open_oneshot(config: Config, model: str, on_output: OnOutput) -> Generator[O
             decode.close(0.0)
 
 
-def _write(target: bytes, document: Document) -> tuple[bytes, ...]:
+def _check_unchanged(source: Source, sha256: str, decode: DecodePool) -> None:
+    """Raises SourceChanged where other content is at the path by now. One that is gone had the content that it had."""
+    try:
+        source.check_unchanged(sha256, decode.digest)
+    except SourceVanished:
+        return
+    except SourceChanged:
+        raise SourceChanged("it changed while it was transcribed; ask again once it is finished") from None
+
+
+def _write(target: bytes, path: bytes, document: Document) -> tuple[bytes, ...]:
+    real_path = os.path.realpath(path)  # who may read it is the recording's, not that of a link to it
     contents: Mapping[Format, bytes] = {format: render(document, format) for format in document.options.formats}
-    while True:
-        outputs = publish.stage(target, contents, {})
+    for _ in range(NAME_TRIES):
+        outputs = publish.stage(target, contents, {}, real_path)
         try:
             publish.commit(outputs, {})
             return tuple(output.path for output in outputs)
-        except publish.NameTaken:
-            continue
+        except (publish.NameTaken, FileNotFoundError):
+            continue  # a daemon that watches the folder may have taken our temporary files for leftovers
         finally:
             publish.discard(outputs)
+    raise OutputBlocked(f"another program takes our files away from {os.fsdecode(os.path.dirname(target))}")
 
 
 def options_for(config: Config, overrides: Mapping[str, object]) -> JobOptions:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from daemon import recovery
@@ -13,27 +15,36 @@ from daemon.actor import Actor, ActorThread, Pulse
 from daemon.answers import Answers
 from daemon.clock import iso, monotonic_s, utc_now
 from daemon.config import Config, InboxConfig, Loaded, load
+from daemon.config.schema import OWN_FOLDERS
 from daemon.control import ControlServer
 from daemon.dispatch import Dispatcher
-from daemon.errors import ConfigError, EngineUnavailable
+from daemon.errors import AlreadyRunning, ConfigError, EngineUnavailable, HistoryLost
+from daemon.health import HistoryHealth
+from daemon.history import DATABASE_NAME as DATABASE_NAME
+from daemon.history import RESERVE_NAME, close_history, open_history
 from daemon.intake.inbox import Inbox
+from daemon.keeper import Keeper
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
 from daemon.processes import make_ahead, make_decode_pool, make_engine, n_in_hand
+from daemon.retention import Retention
+from daemon.shares import NoAnswer, Shares, within
+from daemon.sidecars import adopt
 from daemon.signals import Signals
 from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
 from monitor.thread import Monitor
-from storage.errors import NewerSchema, StorageDamaged, StorageError
-from storage.jobs import JobStore
+from storage.errors import StorageError
+from storage.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
-DATABASE_NAME: Final = "transcribed.db"
-
 TICK_S: Final = 2.0
 """How often systemd is told that all loops are alive, at the least."""
+
+SHARE_S: Final = 5.0
+"""How long start, reload and stop wait for a share: it may hang for hours, and they do without it."""
 
 STATUS_S: Final = 10.0
 """How often the status line is renewed: it counts the jobs, which takes a while in a long history."""
@@ -51,6 +62,7 @@ class Service:
         self._started_at = utc_now()
         self._threads: dict[str, ActorThread] = {}
         self._inboxes: dict[bytes, Inbox] = {}
+        self._shares = Shares()
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self._ready = False
 
@@ -78,35 +90,43 @@ class Service:
         lock = Lock.take(config.state_dir / STATE_LOCK, owner, f"the state folder {config.state_dir}")
         self._undo.append(("state lock", lock.release))
         # 2. The history: every other part reads or writes it.
-        self._store = store = self._open_store(owner)
-        self._undo.append(("history", store.close))
+        self._health = HistoryHealth(Reserve(config.state_dir / RESERVE_NAME, config.database.reserve_bytes))
+        self._history = history = open_history(config.state_dir, owner.uuid)
+        self._store = store = history.store
+        self._undo.append(("history", lambda: close_history(history, self._health)))
         store.note("daemon_started", {"pid": owner.pid, "version": VERSION}, self._started_at)
         self._undo.append(("last event", lambda: store.note("daemon_stopped", {"pid": owner.pid}, utc_now())))
         self._owner = owner
+        # 3. What the last daemon left. In an inbox the thread of that ends it, before any job of it may begin.
+        kept = KeptDocuments(config.state_dir / "kept")
+        adopt(history.sidecars, store, kept)
+        self._unsettled = recovery.recover(store, config.state_dir / "spool", kept)
+        self._settle_elsewhere()
+        self._shares.on_silent, self._shares.on_answer = self._share_silent, self._share_answers
+        shares = self._launch("shares", self._shares)
+        self._undo.append(("shares", shares.ask_to_stop))
         for inbox_config in config.inbox:
-            self._open_inbox(inbox_config)
-        # 3. What the last daemon left, while nothing of ours is in an inbox yet.
-        recovery.recover(store, config.state_dir / "spool", KeptDocuments(config.state_dir / "kept"))
-        for inbox in self._inboxes.values():
-            inbox.sweep()
+            self._launch_inbox(inbox_config)
+        self._see_inboxes(list(self._inboxes.values()))
         # 4. The engine before the queue: a wrong model or device is the operator's to mend, and shows at once.
         self._decode = make_decode_pool(config, _log_output)
         self._undo.append(("decode processes", lambda: self._decode.close(1.0)))
         self._engine = make_engine(config, _log_output)
         self._undo.append(("engine", lambda: self._engine.close(5.0)))
         self._start_engine()
-        # 5. The loops: workers, then the inboxes that feed them, then the watchers of all.
+        # 5. The other loops: workers, then who watches all.
         self._dispatcher = Dispatcher(
             self._make_shop,
             n_in_hand=n_in_hand(config),
             look_again=self._look_again,
             watches=lambda path: self._inbox_of(path) is not None,
             wake=self._wake_dispatcher,
+            not_ready=lambda: [inbox.path for inbox in list(self._inboxes.values()) if not inbox.ready],
+            blocked=self._output_blocked,
+            health=self._health,
         )
         self._undo.append(("jobs", self._drain))
         self._launch("dispatcher", self._dispatcher)
-        for inbox in self._inboxes.values():
-            self._launch_inbox(inbox)
         self._monitor = Monitor(
             interval_s=config.metrics_interval_s,
             processes=self._processes,
@@ -115,38 +135,90 @@ class Service:
         )
         self._undo.append(("monitor", self._monitor.close))
         self._launch("monitor", self._monitor)
+        keeper = Keeper(history, self._health, config.database, started=monotonic_s())
+        self._undo.append(("history keeper", keeper.close))
+        self._launch("history", keeper)
+        self._launch("retention", Retention(store, lambda: self._config.history))
         # 6. The control socket last: whoever gets an answer gets a true one.
-        answers = Answers(store, self._engine, self._dispatcher, self._inboxes, self._pulse, self._started_at)
+        answers = Answers(
+            store, self._engine, self._dispatcher, self._inboxes, self._pulse, self._started_at, self._now_configured
+        )
         control = ControlServer(config.state_dir, answers.commands())
         control.start()
         self._undo.append(("control socket", control.close))
+
+    def _now_configured(self) -> Config:
+        return self._config
 
     def _make_folders(self) -> None:
         state_dir = self._config.state_dir
         try:
             state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-            for name in ("spool", "kept"):
+            for name in OWN_FOLDERS:
                 (state_dir / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"state_dir = {str(state_dir)!r}: cannot be used: {error.strerror}") from error
 
-    def _open_store(self, owner: Owner) -> JobStore:
-        path = self._config.state_dir / DATABASE_NAME
-        try:
-            return JobStore.open(path, owner.uuid)
-        except (NewerSchema, StorageDamaged) as error:
-            raise ConfigError(str(error)) from error
+    def _settle_elsewhere(self) -> None:
+        """What the last daemon was publishing in folders that are no inbox any more."""
+        for folder in self._unsettled.inboxes() - {os.fsencode(config.path) for config in self._config.inbox}:
+            try:
+                within(SHARE_S, "recovery", partial(self._unsettled.settle, folder))
+            except (NoAnswer, StorageError) as error:
+                log.warning("%s: %s", os.fsdecode(folder), error, extra={"event": "not_recovered"})
 
-    def _open_inbox(self, config: InboxConfig) -> Inbox:
-        inbox = Inbox(config, self._store, max_attempts=self._config.max_attempts, on_new=self._wake_dispatcher)
+    def _launch_inbox(self, config: InboxConfig) -> Inbox:
+        path = os.fsencode(config.path)
+        inbox = Inbox(
+            config,
+            self._store,
+            max_attempts=self._config.max_attempts,
+            on_new=self._wake_dispatcher,
+            share=self._shares.of(path),
+            settle=lambda: self._unsettled.settle(path),
+        )
         inbox.open(self._owner)
-        self._inboxes[inbox.path] = inbox
+        self._inboxes[path] = inbox
+        thread = self._launch(f"inbox {config.path}", inbox)
+        inbox.start_watching(thread.wake, thread.beat, thread.away)
         return inbox
 
-    def _launch_inbox(self, inbox: Inbox) -> None:
-        name = f"inbox {inbox.config.path}"
-        thread = self._launch(name, inbox)
-        inbox.start_watching(thread.wake, thread.beat)
+    def _see_inboxes(self, inboxes: Sequence[Inbox]) -> None:
+        """Wait until each is seen, for SHARE_S in all. Raises AlreadyRunning where one is that of another daemon."""
+        until = monotonic_s() + SHARE_S
+        for inbox in inboxes:
+            if not inbox.looked.wait(max(0.0, until - monotonic_s())):
+                log.warning(
+                    "inbox %s has not answered for %g s: the start goes on without it",
+                    inbox.config.path,
+                    SHARE_S,
+                    extra={"event": "share_slow", "inbox": str(inbox.config.path)},
+                )
+            if inbox.refused is not None:
+                raise inbox.refused
+
+    def _share_silent(self, folder: bytes, silence: str) -> None:
+        if self._ready:
+            self._dispatcher.desert(folder, f"the inbox {os.fsdecode(folder)} is {silence}")
+        self._note_share("share_silent", folder)
+
+    def _share_answers(self, folder: bytes) -> None:
+        self._note_share("share_answers", folder)
+        if (inbox := self._inboxes.get(folder)) is not None:
+            inbox.scan_now()
+        self._wake_dispatcher()
+
+    def _note_share(self, event: str, folder: bytes) -> None:
+        try:
+            self._store.note(event, {"inbox": folder.decode("utf-8", "backslashreplace")}, utc_now())
+            if event == "share_answers":
+                self._store.hasten(folder, utc_now())
+        except StorageError as error:
+            log.warning("not noted: %s: %s", event, error, extra={"event": "storage_trouble"})
+
+    def _output_blocked(self, path: bytes) -> None:
+        if (inbox := self._inbox_of(path)) is not None:
+            inbox.blocked(os.path.dirname(path))
 
     def _launch(self, name: str, actor: Actor) -> ActorThread:
         thread = self._threads[name] = ActorThread(name, actor, self._pulse)
@@ -164,7 +236,16 @@ class Service:
         state_dir = self._config.state_dir
         kept = KeptDocuments(state_dir / "kept")
         return Workshop(
-            self._store, self._decode, make_ahead(self._config), self._engine, kept, state_dir / "spool", patiently
+            self._store,
+            self._decode,
+            make_ahead(self._config),
+            self._engine,
+            kept,
+            state_dir / "spool",
+            patiently,
+            self._shares,
+            self._config.decode.incomplete_wait_s,
+            self._history.sidecars,
         )
 
     def _wake_dispatcher(self) -> None:
@@ -193,6 +274,8 @@ class Service:
             signals.wait(tick_s)
             if signals.stop:
                 return
+            if self._health.lost:
+                raise HistoryLost(f"{self._health.lost}; the next start rebuilds it and transcribes nothing twice")
             if signals.take_reload():
                 self._reload()
             before, stuck = stuck, self._pulse.stale(monotonic_s())
@@ -225,7 +308,7 @@ class Service:
 
     def _apply(self, loaded: Loaded) -> None:
         old, new = self._config, loaded.config
-        fixed = ("state_dir", "log_format", "engine", "decode", "metrics_interval_s")
+        fixed = ("state_dir", "log_format", "engine", "decode", "database", "metrics_interval_s")
         for key in fixed:
             if getattr(old, key) != getattr(new, key):
                 log.warning("%s changed: restart the service for that", key, extra={"event": "reload_partial"})
@@ -233,41 +316,46 @@ class Service:
         self._loaded, self._config = loaded, new.model_copy(update=kept)
         logging.getLogger().setLevel(new.log_level.upper())
         wanted = {os.fsencode(config.path): config for config in new.inbox}
-        were_open = set(self._inboxes)
         for path, inbox in list(self._inboxes.items()):
             if wanted.get(path) != inbox.config or old.max_attempts != new.max_attempts:
                 self._close_inbox(inbox)
         for path, config in wanted.items():
             if path not in self._inboxes:
-                self._add_inbox(config, sweep=path not in were_open)
+                self._add_inbox(config)
         log.info("Reloaded", extra={"event": "reloaded", "config": _shown(self._config)})
 
-    def _add_inbox(self, config: InboxConfig, *, sweep: bool) -> None:
-        """Begin with an inbox while jobs run; *sweep* only where none of them can be publishing."""
+    def _add_inbox(self, config: InboxConfig) -> None:
+        """Begin with an inbox while jobs run."""
+        inbox = self._launch_inbox(config)
         try:
-            inbox = self._open_inbox(config)
-        except ConfigError as error:
+            self._see_inboxes([inbox])
+        except AlreadyRunning as error:
             log.warning("inbox %s is left out: %s", config.path, error, extra={"event": "reload_partial"})
-            return
-        if sweep:
-            inbox.sweep()
-        self._launch_inbox(inbox)
+            self._close_inbox(inbox)
 
     def _close_inbox(self, inbox: Inbox) -> None:
-        thread = self._threads.pop(f"inbox {inbox.config.path}", None)
-        if thread is not None:
-            thread.ask_to_stop()
-            thread.join(10.0)
-        inbox.close()
-        self._inboxes.pop(inbox.path, None)
+        self._close_inboxes([inbox])
+
+    def _close_inboxes(self, inboxes: Sequence[Inbox]) -> None:
+        """Their threads end and give the folders back. One that hangs in a share does so whenever it can."""
+        closing: list[threading.Thread] = []
+        for inbox in inboxes:
+            thread = self._threads.pop(f"inbox {inbox.config.path}", None)
+            self._inboxes.pop(inbox.path, None)
+            if thread is not None:
+                thread.ask_to_stop()
+            closing.append(threading.Thread(target=_end_inbox, args=(inbox, thread), name="closing", daemon=True))
+            closing[-1].start()
+        until = monotonic_s() + SHARE_S * 2
+        for waits in closing:
+            waits.join(max(0.0, until - monotonic_s()))
 
     # Stop: nothing new comes in, what is in hand ends or goes back, then the parts in reverse order.
 
     def _stop(self) -> None:
         self._notifier.stopping()
         log.info("Stopping", extra={"event": "stopping"})
-        for inbox in list(self._inboxes.values()):
-            self._close_inbox(inbox)
+        self._close_inboxes(list(self._inboxes.values()))
         while self._undo:
             name, undo = self._undo.pop()
             try:
@@ -292,6 +380,12 @@ class Service:
 
     def _folders(self) -> str:
         return ", ".join(str(inbox.path) for inbox in self._config.inbox)
+
+
+def _end_inbox(inbox: Inbox, thread: ActorThread | None) -> None:
+    if thread is not None:
+        thread.join(None)
+    inbox.close()
 
 
 def _log_output(name: str, line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from daemon.errors import RecordingError, SourceBlocked, SourceChanged, SourceVanished
 from daemon.intake.examine import open_recording
@@ -14,9 +15,23 @@ from storage.records import Fingerprint
 class Source:
     """An opened recording. Everything is read from this one descriptor, whatever happens to the path."""
 
-    def __init__(self, path: bytes, expected: Fingerprint) -> None:
-        """Open *path*. Raises SourceVanished, SourceChanged, SourceBlocked, or RecordingError for what is no file."""
+    def __init__(
+        self,
+        path: bytes,
+        expected: Fingerprint,
+        touching: Callable[[], AbstractContextManager[object]] = nullcontext[None],
+    ) -> None:
+        """Open *path*. Raises SourceVanished, SourceChanged, SourceBlocked, or RecordingError for what is no file.
+
+        Whatever may hang because the share of *path* is dead is done inside *touching*.
+        """
         self.path = path
+        self._touching = touching
+        with touching():
+            self._open(expected)
+
+    def _open(self, expected: Fingerprint) -> None:
+        path = self.path
         try:
             self.fd = open_recording(path)
         except OSError as error:
@@ -39,7 +54,8 @@ class Source:
         sure. Raises SourceChanged or SourceVanished.
         """
         try:
-            now = Fingerprint.of(os.lstat(self.path))
+            with self._touching():
+                now = Fingerprint.of(os.lstat(self.path))
             if now == self.fingerprint:
                 return now
             if now.size_bytes == self.fingerprint.size_bytes:
@@ -50,7 +66,8 @@ class Source:
         raise SourceChanged("the recording changed while it was transcribed; its new content is transcribed instead")
 
     def _read_again(self, sha256: str, digest: Callable[[int], str]) -> Fingerprint:
-        fd = open_recording(self.path)
+        with self._touching():
+            fd = open_recording(self.path)
         try:
             before = Fingerprint.of(os.fstat(fd))
             if digest(fd) == sha256 and Fingerprint.of(os.fstat(fd)) == before:
@@ -62,13 +79,16 @@ class Source:
     def outdated(self) -> bool:
         """Whether something else than *fingerprint* is at the path now; False where nothing is."""
         try:
-            return Fingerprint.of(os.lstat(self.path)) != self.fingerprint
+            with self._touching():
+                return Fingerprint.of(os.lstat(self.path)) != self.fingerprint
         except OSError:
             return False
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self.fd)
+        # A dead share answers an error to that too; nothing was written through it.
+        with self._touching(), suppress(OSError):
+            os.close(self.fd)
 
 
 def content_differs(now: Fingerprint, expected: Fingerprint) -> bool:

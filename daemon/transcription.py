@@ -9,29 +9,44 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Final, Protocol, TypeVar
 
 from daemon.ahead import Ahead, Share
 from daemon.clock import iso, utc_now
 from daemon.decode.pool import Decoded, DecodePool
 from daemon.engine.client import Checkpoint, Engine, Request, company_after
-from daemon.errors import EngineDied, OutputBlocked, Quarantined, SourceChanged, SpoolBlocked
+from daemon.errors import (
+    EngineDied,
+    JobCancelled,
+    OutputBlocked,
+    Quarantined,
+    RecordingError,
+    RecordingIncomplete,
+    SourceBlocked,
+    SourceChanged,
+    SourceVanished,
+    SpoolBlocked,
+)
+from daemon.failpoints import reached
+from daemon.incomplete import missing, wait_left_s
 from daemon.intake.rules import extension_of
 from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
 from daemon.outputs.kept import Kept, KeptDocuments
+from daemon.shares import Shares, Touch
+from daemon.sidecars import Sidecar, Sidecars
 from daemon.source import Source, content_differs
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
 from storage.errors import LostJob
 from storage.jobs import JobStore
-from storage.records import Job, Outcome, Output, Result
+from storage.records import Job, Outcome, Output, Result, StoredSegment
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +56,6 @@ ENGINE_DEATHS: Final = 2
 SAMPLE_BYTES: Final = 2
 """Of a spool file."""
 
-MISSING_S: Final = 2.0
-MISSING_RATIO: Final = 0.01
-"""Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
-
 NAME_TRIES: Final = 10
 """How often other names are chosen because a file came in between, before it counts as trouble with the folder."""
 
@@ -53,18 +64,43 @@ NAME_TRIES: Final = 10
 class Activity:
     """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
 
-    *unwanted*: a person cancelled it. *outdated*: it is done, and its recording is already another one. *began* is when
-    work on it began, after any wait for a decoder.
+    *unwanted*: a person cancelled it. *deserted*: why it gives its decoder to others; its share does not answer.
+    *outdated*: it is done, and its recording is already another one. *began* is when work on it began, after any wait
+    for a decoder. *touch* is the call into its share that it is in.
     """
 
     job: Job
     cancelled: Event = field(default_factory=Event)
     unwanted: bool = False
+    deserted: str = ""
     outdated: bool = False
+    touch: Touch | None = None
     began: float = field(default_factory=time.monotonic)
     stage: str = "decode"
     done_s: float = 0.0
     total_s: float = 0.0
+    _publishing: bool = False
+    _lock: Lock = field(default_factory=Lock)
+
+    def cancel(self) -> bool:
+        """A person wants it to end; False where it is too late for that: the transcript is being published."""
+        with self._lock:
+            if not self._publishing:
+                self.unwanted = True
+                self.cancelled.set()
+            return not self._publishing
+
+    def begin_publishing(self) -> None:
+        """From here on it cannot be cancelled. Raises JobCancelled where it was."""
+        with self._lock:
+            if self.unwanted:
+                raise JobCancelled("cancelled before it was published")
+            self._publishing = True
+
+    def hangs(self, now: float) -> bool:
+        """Whether it is held by a share that does not answer."""
+        touch = self.touch
+        return touch is not None and touch.hangs(now)
 
     def advance(self, stage: str, done_s: float, total_s: float) -> None:
         """Take note of progress, in seconds of audio."""
@@ -93,6 +129,19 @@ class Workshop:
     kept: KeptDocuments
     spool_dir: Path
     patiently: Patiently
+    shares: Shares = field(default_factory=Shares)
+    incomplete_wait_s: float = 0.0
+    sidecars: Sidecars | None = None
+
+    @contextmanager
+    def touching(self, activity: Activity) -> Generator[None]:
+        """Inside the block the job may hang because the share of its recording is dead."""
+        with self.shares.of(activity.job.inbox).touching() as touch:
+            activity.touch = touch
+            try:
+                yield
+            finally:
+                activity.touch = None
 
 
 def perform(activity: Activity, shop: Workshop) -> Result:
@@ -101,24 +150,32 @@ def perform(activity: Activity, shop: Workshop) -> Result:
     Raises the errors of `daemon.errors`; the job is then still in the hand of the caller.
     """
     job = activity.job
-    with closing(Source(job.path, job.fingerprint)) as source:
-        result = _same_as_last_time(job, source, shop, activity.began)
+    with closing(Source(job.path, job.fingerprint, lambda: shop.touching(activity))) as source:
+        result = _same_as_last_time(activity, source, shop)
         if result is None:
             document = _kept_document(job, source, shop) or _transcribe(activity, source, shop)
+            activity.begin_publishing()
             activity.advance("publish", document.audio_s, document.audio_s)
-            result = _publish(job, source, document, shop, activity.began)
+            result = _publish(activity, source, document, shop)
         # After the last commit: from here on the intake makes a new job of a change, before it left ours alone.
         activity.outdated = source.outdated()
         return result
 
 
-def _same_as_last_time(job: Job, source: Source, shop: Workshop, began: float) -> Result | None:
+def _same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Result | None:
     """The result of a recording that was only touched: same bytes, same options, transcripts still there.
 
     The job is done then, with the outputs of the earlier one.
     """
+    job = activity.job
+    if job.again:
+        return None
     before = shop.patiently(lambda: shop.store.last_done(job.path))
-    if before is None or before.source_sha256 is None or before.result is None or not _stands(before, job):
+    if before is None or before.source_sha256 is None or before.result is None:
+        return None
+    with shop.touching(activity):
+        stands = _stands(before, job)
+    if not stands:
         return None
     if before.fingerprint.size_bytes != source.fingerprint.size_bytes:
         return None
@@ -126,9 +183,11 @@ def _same_as_last_time(job: Job, source: Source, shop: Workshop, began: float) -
         return None
     _check_unchanged(job, source, before.source_sha256, shop)
     reason = f"same content as in job {before.id}; its transcript stands"
-    wall_s = time.monotonic() - began
+    activity.begin_publishing()
+    wall_s = time.monotonic() - activity.began
     result = replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=wall_s)
     _intend(job, before.outputs, result, shop)
+    reached("job.same_intended")
     shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
     return result
 
@@ -169,6 +228,7 @@ def _transcribe_now(activity: Activity, source: Source, share: Share, shop: Work
     spool_path = shop.spool_dir / f"{job.id}-{job.lease}.s16"
     try:
         decoded = _decode(activity, source, spool_path, share, shop)
+        reached("job.decoded")
         shop.ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
         speech_s = sum(span.end - span.start for span in decoded.spans) / SAMPLE_RATE_HZ
         shop.patiently(
@@ -184,6 +244,7 @@ def _transcribe_now(activity: Activity, source: Source, share: Share, shop: Work
         options = JobOptions.from_dict(job.options)
         request = Request(job.id, spool_path, decoded.n_samples, decoded.spans, options)
         transcript = _in_engine(activity, request, shop)
+        reached("job.transcribed")
     finally:
         spool_path.unlink(missing_ok=True)
     return make_document(job.path, options, decoded, transcript)
@@ -199,15 +260,29 @@ def _decode(activity: Activity, source: Source, spool_path: Path, share: Share, 
     except OSError as error:
         raise SpoolBlocked(f"cannot write {spool_path}: {error.strerror}") from error
     try:
-        return shop.decode.decode(
+        decoded = shop.decode.decode(
             source.fd,
             spool_fd,
             extension=extension_of(os.path.basename(os.fsdecode(source.path))),
             cancelled=activity.cancelled,
             progress=advance,
         )
+        _may_grow(activity.job, source, missing(decoded), shop)
+        return decoded
+    except RecordingError as error:
+        _may_grow(activity.job, source, error.cut_off, shop)
+        raise
     finally:
         os.close(spool_fd)
+
+
+def _may_grow(job: Job, source: Source, what: str, shop: Workshop) -> None:
+    """Raises RecordingIncomplete where *what* is missing of a recording that was written to lately."""
+    wait_s = wait_left_s(source.fingerprint, job.created_at, utc_now(), shop.incomplete_wait_s)
+    if what and wait_s > 0:
+        raise RecordingIncomplete(
+            f"incomplete: {what}; waits {wait_s:.0f} s for the rest, then it is taken as it is", wait_s=wait_s
+        )
 
 
 def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcript:
@@ -249,58 +324,87 @@ def make_document(path: bytes, options: JobOptions, decoded: Decoded, transcript
 
 
 def _outcome(decoded: Decoded, transcript: Transcript) -> tuple[Outcome, str]:
-    declared_s = decoded.declared_s
-    if declared_s is not None and decoded.decoded_s < declared_s - max(MISSING_S, MISSING_RATIO * declared_s):
-        notice = f"partial: only {decoded.decoded_s:.0f} s of {declared_s:.0f} s could be decoded"
-        return Outcome.PARTIAL, notice
+    if what := missing(decoded):
+        return Outcome.PARTIAL, f"partial: {what}"
     if not transcript.segments:
         return Outcome.NO_SPEECH, "no speech detected"
     return Outcome.OK, ""
 
 
-def _publish(job: Job, source: Source, document: Document, shop: Workshop, began: float) -> Result:
-    _check_unchanged(job, source, document.source_sha256, shop)
+def _publish(activity: Activity, source: Source, document: Document, shop: Workshop) -> Result:
+    job = activity.job
+    kept = Kept(document, source.fingerprint, job.options_digest)
     try:
-        result = _put_in_place(job, document, shop, began)
+        _check_unchanged(job, source, document.source_sha256, shop)
+        result = _put_in_place(activity, kept, shop)
+    except (OutputBlocked, SourceBlocked) as error:
+        if _keep(job, kept, shop):
+            raise type(error)(f"{error}; the transcript is made and kept, it appears once that is mended") from error
+        raise
+    except SourceVanished:
+        _keep(job, kept, shop)  # with its whole share, maybe
+        raise
     except (LostJob, SourceChanged):
         raise  # nobody will ask for the document again
     except BaseException:
-        _keep(job, Kept(document, source.fingerprint, job.options_digest), shop)
+        _keep(job, kept, shop)
         raise
     shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
+    reached("job.done")
     shop.kept.drop(job.id)
     return result
 
 
-def _put_in_place(job: Job, document: Document, shop: Workshop, began: float) -> Result:
+def _put_in_place(activity: Activity, kept: Kept, shop: Workshop) -> Result:
+    job, document = activity.job, kept.document
     contents: dict[Format, bytes] = {format: render(document, format) for format in document.options.formats}
     folder = os.fsdecode(os.path.dirname(job.path))
     for _ in range(NAME_TRIES):
         ours = shop.patiently(lambda: shop.store.written(job.path))
-        outputs = publish.stage(job.path, contents, ours)
+        with shop.touching(activity):
+            outputs = publish.stage(job.path, contents, ours)
         try:
-            result = _result(document, time.monotonic() - began)
-            _intend(job, outputs, result, shop)
-            publish.commit(outputs, ours)
+            result = _result(document, time.monotonic() - activity.began)
+            reached("publish.staged")
+            if shop.sidecars is not None:
+                shop.sidecars.save(Sidecar(job, result, outputs, kept, utc_now()))
+            _intend(job, outputs, result, shop, stored(document.transcript))
+            reached("publish.intended")
+            with shop.touching(activity):
+                publish.commit(outputs, ours)
+            reached("publish.committed")
             return result
         except publish.NameTaken:
             continue  # somebody made a file of that name in between: choose again
         except FileNotFoundError as error:
             raise OutputBlocked(f"another program removes our temporary files from {folder}") from error
         finally:
-            publish.discard(outputs)
+            with shop.touching(activity):
+                publish.discard(outputs)
     raise OutputBlocked(f"another program takes every name that is chosen for the transcript in {folder}")
 
 
-def _keep(job: Job, kept: Kept, shop: Workshop) -> None:
+def _keep(job: Job, kept: Kept, shop: Workshop) -> bool:
     try:
         shop.kept.save(job.id, kept)
+        return True
     except OSError as error:  # then it is transcribed again
         log.warning("job %d: its transcript cannot be kept: %s", job.id, error, extra={"event": "not_kept"})
+        return False
 
 
-def _intend(job: Job, outputs: tuple[Output, ...], result: Result, shop: Workshop) -> None:
-    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now()))
+def _intend(
+    job: Job, outputs: tuple[Output, ...], result: Result, shop: Workshop, segments: tuple[StoredSegment, ...] = ()
+) -> None:
+    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), segments))
+
+
+def stored(transcript: Transcript) -> tuple[StoredSegment, ...]:
+    """The lines of *transcript* as the history keeps them."""
+    return tuple(
+        StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
+        for line in transcript.segments
+    )
 
 
 def _result(document: Document, wall_s: float) -> Result:

@@ -1,4 +1,4 @@
-"""SQLite connections as this project wants them, and what their errors mean. The only place with PRAGMAs.
+"""SQLite connections as this project wants them.
 
 One writer connection in one process, readers read-only: SQLite before 3.51.3 can corrupt a WAL database that two
 connections write and checkpoint at once (sqlite.org/wal.html#walresetbug).
@@ -6,74 +6,28 @@ connections write and checkpoint at once (sqlite.org/wal.html#walresetbug).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from storage.errors import (
-    NewerSchema,
-    StorageBusy,
-    StorageDamaged,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
-)
-from storage.schema import VERSION, Base
-from storage.views import VIEWS
+from storage.errors import StorageError, StorageUnavailable
+from storage.faults import POOL_TIMEOUT_S
+from storage.faults import storage_errors as storage_errors
+from storage.preparing import prepare, version_of
+from storage.schema import VERSION
 
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long to wait for somebody's open transaction, say in a sqlite3 shell."""
-
-_POOL_TIMEOUT_S: Final = 60
-"""Threads queue for the one writer; each may sit out a busy timeout before it is our turn."""
 
 _N_READERS: Final = 4
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _FILE_MODE: Final = 0o640  # less the umask: names of recordings and reasons are not for everybody
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
-
-_MEANING: Final = {
-    sqlite3.SQLITE_BUSY: (StorageBusy, "another program has it locked; end its transaction"),
-    sqlite3.SQLITE_LOCKED: (StorageBusy, "another program has it locked; end its transaction"),
-    sqlite3.SQLITE_FULL: (StorageFull, "the disk is full; make room"),
-    sqlite3.SQLITE_CORRUPT: (StorageDamaged, "the file is damaged; put a backup in its place"),
-    sqlite3.SQLITE_NOTADB: (StorageDamaged, "the file is no SQLite database; put a backup in its place"),
-    sqlite3.SQLITE_IOERR: (StorageUnavailable, "the disk reports an error"),
-    sqlite3.SQLITE_CANTOPEN: (StorageUnavailable, "it cannot be opened; check the folder and its permissions"),
-    sqlite3.SQLITE_READONLY: (StorageUnavailable, "it cannot be written; check its permissions and the mount"),
-    sqlite3.SQLITE_PERM: (StorageUnavailable, "access is refused; check its permissions"),
-}
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path, doing: str) -> Generator[None]:
-    """Turn what SQLite reports about the database *path* into the errors of this package; the rest is a bug."""
-    try:
-        yield
-    except exc.TimeoutError as error:
-        raise StorageBusy(f"cannot {doing} {path}: its connection stayed in use for {_POOL_TIMEOUT_S} s") from error
-    except exc.DBAPIError as error:
-        raise _translated(path, doing, error.orig) or error from error
-    except sqlite3.Error as error:
-        raise _translated(path, doing, error) or error from error
-
-
-def _translated(path: Path, doing: str, error: BaseException | None) -> StorageError | None:
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return None
-    meaning = _MEANING.get(code & 0xFF)  # the low byte is the primary code (sqlite.org/rescode.html)
-    if meaning is None:
-        return None
-    kind, remedy = meaning
-    return kind(f"cannot {doing} {path}: {error}: {remedy}")
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -111,7 +65,7 @@ def _engine(path: Path, mode: str, n_connections: int, begin: str) -> Engine:
         poolclass=QueuePool,
         pool_size=n_connections,
         max_overflow=0,
-        pool_timeout=_POOL_TIMEOUT_S,
+        pool_timeout=POOL_TIMEOUT_S,
     )
 
     # The driver starts transactions late and as readers; one that writes after it has read fails at once, whatever
@@ -152,14 +106,20 @@ def open_reader(path: Path) -> Engine:
     engine = _engine(path, "ro", _N_READERS, "BEGIN")
     try:
         with storage_errors(path, "open"), engine.connect() as connection:
-            version = _version(connection, path)
+            _check_version(version_of(connection, path), path)
     except BaseException:
         engine.dispose()
         raise
-    if version == 0:
-        engine.dispose()
-        raise StorageError(f"{path} holds no job history; it is made when the service first runs")
     return engine
+
+
+def _check_version(version: int, path: Path) -> None:
+    if version == 0:
+        raise StorageError(f"{path} holds no job history; it is made when the service first runs")
+    if version < VERSION:
+        raise StorageError(
+            f"{path} has schema {version}, this program reads {VERSION}: start the service, which migrates it"
+        )
 
 
 def _prepare(engine: Engine, path: Path) -> None:
@@ -172,22 +132,4 @@ def _prepare(engine: Engine, path: Path) -> None:
         raw.close()
     if answer != ("wal",):
         raise StorageError(f"{path} cannot use a write-ahead log (SQLite answers {answer}); put it on a local disk")
-    with engine.begin() as connection:
-        if _version(connection, path) == 0:
-            _create(connection, path)
-
-
-def _version(connection: Connection, path: Path) -> int:
-    version: int = connection.execute(text("PRAGMA user_version")).scalar_one()
-    if version > VERSION:
-        raise NewerSchema(f"{path} has schema {version}, this program knows {VERSION}: run the newer program")
-    return version
-
-
-def _create(connection: Connection, path: Path) -> None:
-    if connection.execute(text("SELECT count(*) FROM sqlite_schema")).scalar_one():
-        raise StorageError(f"{path} is a database of another program; point to another file")
-    Base.metadata.create_all(connection)
-    for view in VIEWS:
-        connection.exec_driver_sql(view)
-    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    prepare(engine, path)

@@ -27,6 +27,7 @@ class _Aim:
     state: JobState
     reason: str
     at: datetime
+    again: bool = False
 
 
 def enqueue(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int]:
@@ -37,6 +38,16 @@ def enqueue(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int]
 def wait(session: Session, job: NewJob, reason: str, at: datetime) -> int:
     """Let *job* wait; see `JobStore.wait`."""
     return _file(session, [job], _Aim(JobState.WAITING, reason, at))[0]
+
+
+def redo(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int | None]:
+    """See `JobStore.redo`."""
+    aim = _Aim(JobState.QUEUED, "a person asked for it", at, again=True)
+    by_path = {job.path: job for job in jobs}
+    file_ids = _file_ids(session, list(by_path.values()))
+    live = _live_rows(session, list(file_ids.values()))
+    job_ids = _insert(session, [job for path, job in by_path.items() if file_ids[path] not in live], file_ids, aim)
+    return [job_ids.get(job.path) for job in jobs]
 
 
 def touched(session: Session, path: bytes, fingerprint: Fingerprint, at: datetime) -> None:
@@ -110,6 +121,7 @@ def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int]
                 "options": job.options,
                 "options_digest": job.options_digest,
                 "created_at": aim.at,
+                "again": int(aim.again),
             }
             | fingerprint_values(job.fingerprint)
             for job in jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,13 +12,17 @@ from typing import Final, Self
 from sqlalchemy import ColumnElement, Engine, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from storage import filing
+from storage import adopting, filing, retention
+from storage.adopting import Published
 from storage.connection import open_reader, open_writer, storage_errors
 from storage.errors import LostJob
 from storage.reading import JobQueries
-from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob, Output, Result
+from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, StoredSegment
+from storage.retention import OldJob
 from storage.rows import fingerprint_values, job_of, output_values, record, record_all, result_values
-from storage.schema import CLAIMABLE, JobRow, OutputRow
+from storage.schema import CLAIMABLE, FileRow, JobRow, OutputRow
+from storage.segments import remove_segments, rows_of, write_rows
+from storage.snapshots import RESCUE, Snapshots
 
 _FARTHEST_WAIT: Final = timedelta(hours=2)
 """Longer than any delay that is asked for: a job due later than this was put off under a clock that was wrong."""
@@ -105,12 +110,17 @@ class JobStore(JobQueries):
 
     # A job in hand.
 
-    def claim(self, at: datetime) -> Job | None:
-        """The oldest job that is due at *at*, now running, its attempt counted; None when none is."""
+    def claim(self, at: datetime, but_not_in: Collection[bytes] = ()) -> Job | None:
+        """The oldest job that is due at *at*, now running, its attempt counted; None when none is.
+
+        Jobs of the inboxes *but_not_in* are left where they are.
+        """
         due = or_(
             JobRow.not_before_at.is_(None), JobRow.not_before_at <= at, JobRow.not_before_at > at + _FARTHEST_WAIT
         )
         oldest = select(JobRow.id).where(CLAIMABLE, due).order_by(JobRow.id).limit(1).correlate(None)
+        if but_not_in:
+            oldest = oldest.where(~exists().where(FileRow.id == JobRow.file_id, FileRow.inbox.in_(but_not_in)))
         values: dict[str, object] = {
             "state": JobState.RUNNING,
             "reason": "",
@@ -144,19 +154,33 @@ class JobStore(JobQueries):
             _change(session, job, measured | {"source_sha256": source_sha256})
             record(session, "decoded", measured, at, job.id)
 
-    def publishing(self, job: Job, outputs: Sequence[Output], result: Result, at: datetime) -> None:
-        """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name."""
+    def publishing(
+        self,
+        job: Job,
+        outputs: Sequence[Output],
+        result: Result,
+        at: datetime,
+        segments: Sequence[StoredSegment] = (),
+    ) -> None:
+        """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name.
+
+        So are *segments*: a crash after this leaves nothing to be read again. They show once the job is done.
+        """
+        lines = rows_of(job.id, segments)
         with self._write() as session:
             _change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
             _give_up_outputs(session, job.id)
+            write_rows(session, job.id, lines)
             if outputs:
                 session.execute(insert(OutputRow), [output_values(job.id, output) for output in outputs])
             record(session, JobState.PUBLISHING, {"n_outputs": len(outputs)}, at, job.id)
 
     def finish(self, job: Job, result: Result, at: datetime) -> None:
-        """The job is done."""
+        """The job is done. Files that it wrote in place of those of earlier jobs are now its own alone."""
         with self._write() as session:
             _change(session, job, result_values(result) | {"state": JobState.DONE, "finished_at": at})
+            if result.outcome is not Outcome.DUPLICATE:
+                _take_over_outputs(session, job.id)
             detail = {"outcome": result.outcome, "reason": result.reason, "wall_s": result.wall_s}
             record(session, JobState.DONE, detail, at, job.id)
 
@@ -267,6 +291,14 @@ class JobStore(JobQueries):
             record_all(session, [(JobState.QUEUED, {"reason": "a person asked for it"}, i) for i in changed], at)
             return changed
 
+    def redo(self, jobs: Sequence[NewJob], at: datetime) -> list[int | None]:
+        """A new job for each, which transcribes again even if nothing changed; None where its file has a live job.
+
+        What the earlier jobs found stays in the history.
+        """
+        with self._write() as session:
+            return filing.redo(session, jobs, at)
+
     def cancel(self, job_ids: Collection[int], at: datetime) -> list[int]:
         """Those of *job_ids* that are cancelled now; waiting or queued before."""
         reason = "a person cancelled it"
@@ -280,6 +312,55 @@ class JobStore(JobQueries):
             ]
             record_all(session, [(JobState.CANCELLED, {"reason": reason}, job_id) for job_id in changed], at)
             return changed
+
+    def hasten(self, inbox: bytes, at: datetime) -> int:
+        """Jobs of *inbox* that wait for a time are due at *at*: what they waited for is there. How many."""
+        here = exists().where(FileRow.id == JobRow.file_id, FileRow.inbox == inbox)
+        with self._write() as session:
+            hastened = session.scalars(
+                update(JobRow)
+                .where(JobRow.state == JobState.WAITING, JobRow.not_before_at > at, here)
+                .values(not_before_at=at)
+                .returning(JobRow.id),
+                execution_options={"synchronize_session": False},
+            ).all()
+        return len(hastened)
+
+    # What the rules of retention let go.
+
+    def remove_events(self, event_ids: Sequence[int]) -> None:
+        """These events are gone."""
+        with self._write() as session:
+            retention.remove_events(session, event_ids)
+
+    def remove_texts(self, job_ids: Sequence[int]) -> None:
+        """These jobs have no text in the history any more; the files that they wrote are not touched."""
+        with self._write() as session:
+            retention.remove_texts(session, job_ids)
+
+    def remove_jobs(self, jobs: Sequence[OldJob]) -> int:
+        """See `storage.retention.remove_jobs`."""
+        with self._write() as session:
+            return retention.remove_jobs(session, jobs)
+
+    def adopt(self, published: Published, at: datetime, *, done: bool) -> int | None:
+        """A job that this history does not know, or knows from before its publication, is *done* or publishing.
+
+        The job id: its own, unless another job has that here. None where the history knows as much already, or where
+        the recording has another live job.
+        """
+        with self._write() as session:
+            return adopting.adopt(session, published, at, done=done)
+
+    def rescue(self) -> Path:
+        """A copy of the history through the connection that is open, whatever lies at its path now; its path."""
+        raw = self._writer.raw_connection()
+        try:
+            connection = raw.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            return Snapshots.beside(self._path).take(RESCUE, connection)
+        finally:
+            raw.close()
 
     def note(self, kind: str, detail: Mapping[str, object], at: datetime, job_id: int | None = None) -> None:
         """An event that is no state change."""
@@ -303,8 +384,20 @@ def _change(session: Session, job: Job, values: Mapping[str, object]) -> None:
 
 
 def _give_up_outputs(session: Session, job_id: int) -> None:
-    """The job has no outputs; those that it was about to write stay known as ours."""
+    """The job has no outputs and no text; the files that it was about to write stay known as ours."""
     session.execute(
         update(OutputRow).where(OutputRow.job_id == job_id, OutputRow.current == 1).values(current=0),
+        execution_options={"synchronize_session": False},
+    )
+    remove_segments(session, job_id)
+
+
+def _take_over_outputs(session: Session, job_id: int) -> None:
+    """The files of this job belong to no earlier one."""
+    written = select(OutputRow.path).where(OutputRow.job_id == job_id, OutputRow.current == 1).scalar_subquery()
+    session.execute(
+        update(OutputRow)
+        .where(OutputRow.path.in_(written), OutputRow.job_id != job_id, OutputRow.current == 1)
+        .values(current=0),
         execution_options={"synchronize_session": False},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -12,10 +12,13 @@ from typing import Self
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, aliased
 
+from storage import conditions, exporting, retention, searching
 from storage.connection import open_reader, storage_errors
 from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
+from storage.retention import OldJob
 from storage.rows import event_of, job_of, newest_row
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
+from storage.searching import Hit
 
 
 class JobQueries:
@@ -132,6 +135,43 @@ class JobQueries:
             for path, sha256 in session.execute(query):
                 found[path].add(sha256)
         return {path: frozenset(hashes) for path, hashes in found.items()}
+
+    def search(
+        self, words: Sequence[str], limit: int = 20, folder: bytes | None = None, since: datetime | None = None
+    ) -> list[Hit]:
+        """Lines of transcripts with all *words*; see `storage.searching.search`. Raises NothingToFind."""
+        with self._read() as session:
+            return searching.search(session, words, limit, folder, since)
+
+    def matching(self, condition: str) -> list[int]:
+        """The ended jobs that *condition*, SQL on v_jobs, is true of; see `storage.conditions`. Raises BadCondition."""
+        with self._read() as session:
+            return conditions.matching(session, condition)
+
+    def view(self, name: str, since: datetime | None = None) -> Generator[tuple[object, ...]]:
+        """The names of the columns of a view, then its rows, as they are read; from *since* on where given."""
+        with self._read() as session:
+            yield from exporting.rows(session, name, since)
+
+    def old_events(self, before: datetime, limit: int) -> list[int]:
+        """See `storage.retention.old_events`."""
+        with self._read() as session:
+            return retention.old_events(session, before, limit)
+
+    def n_old_events(self, before: datetime) -> int:
+        """See `storage.retention.n_old_events`."""
+        with self._read() as session:
+            return retention.n_old_events(session, before)
+
+    def old_texts(self, keep: int, after: int, limit: int) -> list[int]:
+        """See `storage.retention.old_texts`."""
+        with self._read() as session:
+            return retention.old_texts(session, keep, after, limit)
+
+    def old_jobs(self, before: datetime, after: int, limit: int) -> list[OldJob]:
+        """See `storage.retention.old_jobs`."""
+        with self._read() as session:
+            return retention.old_jobs(session, before, after, limit)
 
 
 class JobReader(JobQueries):

@@ -100,6 +100,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """One line of a transcript, times in seconds of the recording. *suspect*: the checks that it failed, if any."""
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float
+    suspect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What came of a recording and what made it. *reason* is empty where there is nothing to explain."""
 
@@ -121,6 +132,7 @@ class Job:
 
     *attempt* counts the claims that were not refunded. *lease* counts all claims: with *owner* it tells this claim
     from every other one, so what a forgotten worker writes is refused. *outputs* are those of its last publication.
+    *again*: a person asked for it, so what was done before is no reason to do nothing.
     """
 
     id: int
@@ -154,6 +166,7 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     not_before_at: datetime | None
+    again: bool = False
 
     @property
     def speed(self) -> float | None:

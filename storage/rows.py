@@ -105,6 +105,7 @@ def job_of(row: JobRow) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         not_before_at=row.not_before_at,
+        again=bool(row.again),
     )
 
 

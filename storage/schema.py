@@ -1,8 +1,9 @@
-"""The tables, private to this package: programs read the views. A change here needs a new VERSION.
+"""The tables, private to this package: programs read the views (and segment_search). A change here needs a new VERSION.
 
 file     a path in an inbox, once for ever
 job      one try to transcribe one content of a file
 output   the files that a job wrote or was about to write
+segment  the lines of a transcript, and segment_search, the full-text index over them
 event    what happened, append only
 
 The database is opened with trusted_schema=OFF, under which SQLite 3.40 allows no JSON function in a table or a view.
@@ -15,13 +16,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from sqlalchemy import REAL, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, text
+from sqlalchemy import DDL, REAL, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from storage.columns import AnyText, EnumText, JsonText, UtcText
 from storage.records import LIVE_STATES, JobState, Outcome
 
-VERSION: Final = 1
+VERSION: Final = 2
 """PRAGMA user_version of this schema."""
 
 
@@ -34,6 +35,8 @@ def _listed(values: Iterable[StrEnum]) -> str:
 LIVE: Final = text(f"state IN ({_listed(LIVE_STATES)})")
 # The plus keeps the planner from taking the index on state and sorting: 42 ms instead of 1 ms at 100 000 queued jobs.
 CLAIMABLE: Final = text("(+state = 'queued' OR (+state = 'waiting' AND not_before_at IS NOT NULL))")
+# The day of v_throughput_daily; the index on it lets the newest days be read without the others.
+FINISHED_DAY: Final = text("substr(finished_at, 1, 10)")
 
 
 class Base(DeclarativeBase):
@@ -55,7 +58,7 @@ class FileRow(Base):
     """A path. *path_text*, *folder_text* and *name_text* are for people; *path* is the name."""
 
     __tablename__ = "file"
-    __table_args__ = (Index("file_inbox", "inbox"), {"sqlite_strict": True})
+    __table_args__ = (Index("file_inbox", "inbox"), Index("file_path_text", "path_text"), {"sqlite_strict": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[bytes] = mapped_column(unique=True)
@@ -75,6 +78,8 @@ class JobRow(Base):
         CheckConstraint(f"outcome IN ({_listed(Outcome)})", name="known_outcome"),
         Index("job_file", "file_id"),
         Index("job_state", "state"),
+        Index("job_ended", "state", "finished_at"),
+        Index("job_day", FINISHED_DAY),
         Index("job_claimable", "id", sqlite_where=CLAIMABLE),
         Index("one_live_job_per_file", "file_id", unique=True, sqlite_where=LIVE),
         {"sqlite_strict": True},
@@ -113,6 +118,7 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     not_before_at: Mapped[datetime | None]
+    again: Mapped[int] = mapped_column(server_default=text("0"))
 
     file: Mapped[FileRow] = relationship(lazy="joined", innerjoin=True)
     outputs: Mapped[list[OutputRow]] = relationship(
@@ -139,11 +145,28 @@ class OutputRow(Base):
     current: Mapped[int] = mapped_column(server_default=text("1"))
 
 
+class SegmentRow(Base):
+    """A line of a transcript. *spaced* is its text as it is indexed, where that differs: see `storage.segments`."""
+
+    __tablename__ = "segment"
+    __table_args__ = (Index("segment_job", "job_id", "number", unique=True), {"sqlite_strict": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    number: Mapped[int]
+    start_s: Mapped[float]
+    end_s: Mapped[float]
+    text: Mapped[str]
+    spaced: Mapped[str | None]
+    avg_logprob: Mapped[float]
+    suspect: Mapped[str] = mapped_column(server_default="")
+
+
 class EventRow(Base):
     """Something that happened, to a job or to the service. *reason* is a column because the views show it."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_job", "job_id"), {"sqlite_strict": True})
+    __table_args__ = (Index("event_job", "job_id"), Index("event_at", "at"), {"sqlite_strict": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime]
@@ -151,3 +174,19 @@ class EventRow(Base):
     kind: Mapped[str]
     reason: Mapped[str | None]
     detail: Mapped[Mapping[str, object]]
+
+
+# The index has no copy of the text, so its rows are written and removed by hand (`storage.segments`): a trigger or a
+# view may not touch FTS5 under trusted_schema=OFF ("unsafe use of virtual table", SQLite 3.40). Mn and Mc are the vowel
+# signs of Indic scripts, which would else cut words apart.
+SEARCH: Final = (
+    "CREATE VIEW segment_words AS SELECT id, coalesce(spaced, text) AS text FROM segment",
+    """
+CREATE VIRTUAL TABLE segment_search USING fts5(
+    text, content='segment_words', content_rowid='id',
+    tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+)
+""",
+)
+for _statement in SEARCH:
+    event.listen(Base.metadata, "after_create", DDL(_statement))  # type: ignore[no-untyped-call]  # theirs

@@ -61,9 +61,9 @@ class Daemon:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, ready: bool = True) -> Daemon:
-        """Start it; with *ready*, wait until it takes files."""
-        with self.log.open("ab") as log:
+    def start(self, *, ready: bool = True, output: Path | None = None) -> Daemon:
+        """Start it; with *ready*, wait until it takes files. *output* is where its log goes, if not to `log`."""
+        with (output or self.log).open("ab") as log:
             self._process = subprocess.Popen(
                 [COMMAND, "run"], env=self.environment, stdout=log, stderr=subprocess.STDOUT, cwd=self.state_dir.parent
             )

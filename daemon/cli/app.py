@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from daemon.cli import exits
 from daemon.control import Refused
-from daemon.errors import ConfigError, TranscribedError
+from daemon.errors import ConfigError, HistoryLost, TranscribedError
 from daemon.log import escape
 from daemon.options import FORMATS, Quality, Task
 from storage.errors import StorageError
@@ -35,6 +35,9 @@ ConfigFile = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Since = Annotated[str | None, typer.Option(metavar="WHEN", help="From then on: 2026-03-01, 7d, 12h.")]
+ExportFormat = Literal["csv", "jsonl"]
 JobIds = Annotated[
     list[int], typer.Argument(metavar="ID...", help="Numbers of jobs, as `transcribed jobs` shows them.")
 ]
@@ -147,6 +150,56 @@ def cancel(numbers: JobIds, config: ConfigFile = None) -> None:
     raise typer.Exit(command.cancel(config, numbers))
 
 
+@app.command(epilog="Example: transcribed redo --where \"model = 'base' AND outcome = 'partial'\" --dry-run")
+def redo(
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="Numbers of jobs.")] = None,
+    config: ConfigFile = None,
+    where: Annotated[str | None, typer.Option(help="A condition on v_jobs, in SQL; see docs/sql.md.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Transcribe again, as configured now. Earlier texts stay in the history, edited files on the disk."""
+    from daemon.cli import change as command
+
+    raise typer.Exit(command.redo(config, numbers or [], where, yes=yes, dry_run=dry_run))
+
+
+@app.command(epilog="Example: transcribed search 'annual budget' --since 30d")
+def search(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="Words, a 'phrase in quotes', or begin*.")],
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many lines, newest first.")] = 20,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings in this folder and below.")] = None,
+    since: Since = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find who said it, and when: lines of transcripts with all the words. Exit code 1 if there are none."""
+    from daemon.cli import search as command
+
+    raise typer.Exit(command.run(config, words, limit, folder, since, as_json=as_json))
+
+
+@app.command(epilog="Example: transcribed export --since 2026-01-01 > history.csv")
+def export(
+    config: ConfigFile = None,
+    format: Annotated[ExportFormat, typer.Option(help="csv is safe to open in a spreadsheet, jsonl is exact.")] = "csv",
+    view: Annotated[str, typer.Option(help="A view of docs/sql.md.")] = "v_history",
+    since: Since = None,
+) -> None:
+    """Print a view of the history, for other programs."""
+    from daemon.cli import export as command
+
+    command.run(config, format, view, since)
+
+
+@app.command(epilog="Example: transcribed prune --dry-run")
+def prune(config: ConfigFile = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Let go now what [history] says is old. The daemon does so every hour; recordings and transcripts stay."""
+    from daemon.cli import prune as command
+
+    command.run(config, dry_run=dry_run, as_json=as_json)
+
+
 @app.command("config", epilog="Example: transcribed config --json")
 def show_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print the effective configuration, and where each value came from."""
@@ -178,6 +231,9 @@ def main() -> None:
     except ConfigError as error:
         print(f"transcribed: {escape(str(error))}", file=sys.stderr)
         raise SystemExit(exits.CONFIG) from None
+    except HistoryLost as error:
+        print(f"transcribed: {escape(str(error))}", file=sys.stderr)
+        raise SystemExit(exits.HISTORY_LOST) from None
     except (TranscribedError, StorageError, Refused) as error:
         print(f"transcribed: {escape(str(error))}", file=sys.stderr)
         raise SystemExit(exits.FAILED) from None

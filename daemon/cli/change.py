@@ -1,21 +1,25 @@
-"""``transcribed retry`` and ``transcribed cancel``: through the daemon when it runs, else under its lock."""
+"""``transcribed retry``, ``cancel`` and ``redo``: through the daemon when it runs, else under its lock."""
 
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from daemon.cli import exits
-from daemon.cli.common import database, loaded
-from daemon.clock import iso, utc_now
+from daemon.cli.common import loaded, reader, writer
+from daemon.clock import utc_now
 from daemon.config import Config
 from daemon.control import NoDaemon, ask
 from daemon.errors import TranscribedError
-from daemon.locks import STATE_LOCK, Lock, Owner
-from storage.jobs import JobStore
+from daemon.redo import redo as daemon_redo
+from storage.conditions import BadCondition
+
+_N_AT_ONCE: Final = 500
+"""Jobs in one request: the daemon answers within its time, and writes in between."""
+
+_N_SHOWN: Final = 20
 
 Change = Literal["retry", "cancel"]
 
@@ -30,6 +34,65 @@ def cancel(file: Path | None, job_ids: Sequence[int]) -> int:
     return _report("cancelled", "is not waiting, queued or running", job_ids, _change(file, "cancel", job_ids))
 
 
+def redo(file: Path | None, job_ids: Sequence[int], where: str | None, *, yes: bool, dry_run: bool) -> int:
+    """Transcribe the recordings of these jobs again, or of those that *where* is true of; the exit code."""
+    if bool(job_ids) == (where is not None):
+        raise TranscribedError("redo: give either numbers of jobs, or --where with a condition")
+    config = loaded(file).config
+    wanted = list(dict.fromkeys(job_ids)) if where is None else _matching(config, where)
+    what = f"{len(wanted)} recording{'' if len(wanted) == 1 else 's'}"
+    if dry_run:
+        print(f"{what} would be transcribed again" + (f": jobs {_numbers(wanted)}" if wanted else ""))
+        return exits.OK
+    if not wanted:
+        print("no recording that is not in the queue already has such a job")
+        return exits.OK
+    if where is not None and not yes and not _agreed(f"Transcribe {what} again?"):
+        print("Nothing was changed", file=sys.stderr)
+        return exits.FAILED
+    made = _redo(config, wanted)
+    for job_id, new_id in made.items():
+        if new_id is not None:
+            print(f"job {job_id}: done again as job {new_id}")
+    return _refuse(
+        [job_id for job_id in wanted if made.get(job_id) is None],
+        "there is none, or its recording is in the queue already",
+    )
+
+
+def _matching(config: Config, where: str) -> list[int]:
+    with reader(config) as history:
+        try:
+            return history.matching(where)
+        except BadCondition as error:
+            raise TranscribedError(f"--where: {error}; docs/sql.md has the columns") from error
+
+
+def _numbers(job_ids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, job_ids[:_N_SHOWN]))
+    return shown + (f" and {len(job_ids) - _N_SHOWN} more" if len(job_ids) > _N_SHOWN else "")
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise TranscribedError("there is no terminal to ask on; --yes goes ahead, --dry-run only counts")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _redo(config: Config, job_ids: Sequence[int]) -> dict[int, int | None]:
+    made: dict[int, int | None] = {}
+    for start in range(0, len(job_ids), _N_AT_ONCE):
+        some = list(job_ids[start : start + _N_AT_ONCE])
+        try:
+            answer: dict[str, int | None] = ask(config.state_dir, "redo", jobs=some)
+        except NoDaemon:
+            with writer(config) as store:
+                made |= daemon_redo(store, job_ids[start:], config.inbox, config.max_attempts, utc_now())
+            break
+        made |= {int(job_id): new_id for job_id, new_id in answer.items()}
+    return made
+
+
 def _change(file: Path | None, change: Change, job_ids: Sequence[int]) -> list[int]:
     config = loaded(file).config
     try:
@@ -40,28 +103,18 @@ def _change(file: Path | None, change: Change, job_ids: Sequence[int]) -> list[i
 
 
 def _change_directly(config: Config, change: Change, job_ids: Sequence[int]) -> list[int]:
-    if not database(config).exists():
-        raise TranscribedError(f"{database(config)}: no job history yet; it is made by `transcribed run`")
-    # The history has one writer: while we hold the lock, that is us.
-    owner = Owner.this_process(uuid.uuid4().hex, config.state_dir, iso(utc_now()))
-    lock = Lock.take(config.state_dir / STATE_LOCK, owner, f"the state folder {config.state_dir}")
-    try:
-        store = JobStore.open(database(config), owner.uuid)
-        try:
-            return store.retry(job_ids, utc_now()) if change == "retry" else store.cancel(job_ids, utc_now())
-        finally:
-            store.close()
-    finally:
-        lock.release()
+    with writer(config) as store:
+        return store.retry(job_ids, utc_now()) if change == "retry" else store.cancel(job_ids, utc_now())
 
 
 def _report(did: str, could_not: str, asked: Sequence[int], changed: Sequence[int]) -> int:
     for job_id in changed:
         print(f"job {job_id}: {did}")
     refused = [job_id for job_id in dict.fromkeys(asked) if job_id not in changed]
+    return _refuse(refused, f"there is none, or it {could_not}")
+
+
+def _refuse(refused: Sequence[int], why: str) -> int:
     for job_id in refused:
-        print(
-            f"transcribed: job {job_id}: there is none, or it {could_not}; see `transcribed job {job_id}`",
-            file=sys.stderr,
-        )
+        print(f"transcribed: job {job_id}: {why}; see `transcribed job {job_id}`", file=sys.stderr)
     return exits.FAILED if refused else exits.OK

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import AbstractContextManager, closing
+import re
+import uuid
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from daemon.clock import iso, utc_now
 from daemon.config import Config, Loaded, load
 from daemon.errors import TranscribedError
+from daemon.history import DATABASE_NAME
+from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.log import escape
-from daemon.service import DATABASE_NAME
+from storage.jobs import JobStore
 from storage.reading import JobReader
 
 
@@ -31,6 +38,33 @@ def reader(config: Config) -> AbstractContextManager[JobReader]:
     if not path.exists():
         raise TranscribedError(f"{path}: no job history yet; it is made by `transcribed run`")
     return closing(JobReader.open(path))
+
+
+@contextmanager
+def writer(config: Config) -> Generator[JobStore]:
+    """The history, to write while no daemon runs. Raises TranscribedError where one does, or there is no history."""
+    if not database(config).exists():
+        raise TranscribedError(f"{database(config)}: no job history yet; it is made by `transcribed run`")
+    # The history has one writer: while we hold the lock, that is us.
+    owner = Owner.this_process(uuid.uuid4().hex, config.state_dir, iso(utc_now()))
+    lock = Lock.take(config.state_dir / STATE_LOCK, owner, f"the state folder {config.state_dir}")
+    try:
+        with closing(JobStore.open(database(config), owner.uuid)) as store:
+            yield store
+    finally:
+        lock.release()
+
+
+def since(text: str | None) -> datetime | None:
+    """``7d``, ``12h``, or a date with or without a time (of this machine) as a time. Raises TranscribedError."""
+    if text is None:
+        return None
+    try:
+        if ago := re.fullmatch(r"(\d{1,6})([dh])", text.strip()):
+            return utc_now() - timedelta(**{"days" if ago[2] == "d" else "hours": int(ago[1])})
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise TranscribedError(f"--since {text!r}: give a date like 2026-03-01, or 7d, or 12h") from None
 
 
 def print_json(content: Any) -> None:

@@ -17,12 +17,13 @@ from pydantic_core import ErrorDetails
 
 from daemon.config.schema import Config, InboxConfig, OptionsConfig
 from daemon.errors import ConfigError
+from daemon.shares import NoAnswer, within
 
 FILE_NAME: Final = "transcribed.toml"
 SYSTEM_FILE: Final = Path("/etc/transcribed/transcribed.toml")
 PREFIX: Final = "TRANSCRIBED_"
 
-_SECTIONS: Final = ("options", "engine", "decode")
+_SECTIONS: Final = ("options", "engine", "decode", "history", "database")
 _NOT_KEYS: Final = frozenset({"CONFIG", "INBOX"})  # variables with a meaning of their own
 
 _REPLACED: Final = {
@@ -30,6 +31,8 @@ _REPLACED: Final = {
     "how many recordings are in the engine at once"
 }
 """Keys of earlier versions, and what is there instead."""
+
+_SHARE_S: Final = 3.0  # a share that hangs must not keep the daemon from starting
 
 _Table = dict[str, Any]  # TOML
 
@@ -209,15 +212,27 @@ def _check_inboxes(config: Config) -> None:
         raise ConfigError(
             "no inbox is configured: add an [[inbox]] with its path to transcribed.toml, or set TRANSCRIBED_INBOX"
         )
-    for index, inbox in enumerate(config.inbox):
-        if not inbox.path.is_dir():
-            what = "is not a folder" if inbox.path.exists() else "does not exist"
-            raise ConfigError(f"inbox[{index}].path = {str(inbox.path)!r}: {what}; create it or correct the path")
-    real = [Path(os.path.realpath(inbox.path)) for inbox in config.inbox]
+    real = [_real_folder(index, inbox.path) for index, inbox in enumerate(config.inbox)]
     for one, other in itertools.permutations(range(len(real)), 2):
         if real[one] in (real[other], *real[other].parents):
             names = f"{config.inbox[one].path} and {config.inbox[other].path}"
             raise ConfigError(f"inbox: {names} overlap once links are followed; each recording needs one inbox")
+
+
+def _real_folder(index: int, path: Path) -> Path:
+    """The folder that *path* leads to; *path* itself where its share does not answer: no reason not to start."""
+
+    def look() -> tuple[Path, str]:
+        what = "" if path.is_dir() else "is not a folder" if path.exists() else "does not exist"
+        return Path(os.path.realpath(path)), what
+
+    try:
+        real, what = within(_SHARE_S, f"inbox {path}", look)
+    except NoAnswer:
+        return path
+    if what:
+        raise ConfigError(f"inbox[{index}].path = {str(path)!r}: {what}; create it or correct the path")
+    return real
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:

@@ -11,6 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Quality, Task
 
+OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots")
+"""Folders in the state folder where files come and go."""
+
 WatchMode = Literal["auto", "events", "poll"]
 
 
@@ -132,13 +135,39 @@ class EngineConfig(_Table):
 class DecodeConfig(_Table):
     """``[decode]``: how many recordings are decoded at once, and the largest that is accepted.
 
-    None is begun while *max_spool_bytes* of decoded audio wait for the model or are in it.
+    None is begun while *max_spool_bytes* of decoded audio wait for the model or are in it. A recording that ends too
+    early is looked at again until *incomplete_wait_s* after its last change, then taken as it is.
     """
 
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     max_duration_s: Seconds = 12 * 3600.0
     max_source_bytes: Count = 8 * 1024**3
     max_spool_bytes: Count = 4 * 1024**3
+    incomplete_wait_s: Annotated[float, Field(ge=0, le=3600)] = 300.0
+
+
+class HistoryConfig(_Table):
+    """``[history]``: how long what is kept for people to ask about is kept; 0 is for ever.
+
+    Events of jobs that ended, *keep_events_days*; the texts of the newest *keep_versions* transcripts of a recording;
+    jobs *keep_jobs_days* after their end. The newest job and transcript of a recording that is there always stay.
+    """
+
+    keep_events_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    keep_versions: Annotated[int, Field(ge=0)] = 0
+    keep_jobs_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
+class DatabaseConfig(_Table):
+    """``[database]``: what is done so that the database is never the only copy of what it holds.
+
+    Each day at *snapshot_time*, local, a snapshot of it is taken; the newest *snapshots* are kept, 0 means none is
+    taken. *reserve_bytes* are set aside for the last writes when the disk is full, 0 means none.
+    """
+
+    snapshots: Annotated[int, Field(ge=0, le=1000)] = 7
+    snapshot_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "03:30"
+    reserve_bytes: Annotated[int, Field(ge=0, le=1024**3)] = 16 * 1024**2
 
 
 class Config(_Table):
@@ -153,6 +182,8 @@ class Config(_Table):
     options: OptionsConfig = OptionsConfig()
     engine: EngineConfig = EngineConfig()
     decode: DecodeConfig = DecodeConfig()
+    history: HistoryConfig = HistoryConfig()
+    database: DatabaseConfig = DatabaseConfig()
     inbox: Annotated[tuple[InboxConfig, ...], BeforeValidator(_inboxes)] = ()
 
     @model_validator(mode="after")
@@ -166,7 +197,7 @@ class Config(_Table):
             if self.state_dir == inbox.path or inbox.path in self.state_dir.parents:
                 raise ValueError(f"state_dir: {self.state_dir} is inside the inbox {inbox.path}; put it elsewhere")
             # An inbox elsewhere in the state folder is fine; in these, files come and go as the service needs them.
-            for ours in (self.state_dir / "spool", self.state_dir / "kept", self.models_dir):
+            for ours in (*(self.state_dir / name for name in OWN_FOLDERS), self.models_dir):
                 if ours == inbox.path or ours in inbox.path.parents:
                     raise ValueError(f"inbox: {inbox.path} is in {ours}, where the service keeps files of its own")
         return self

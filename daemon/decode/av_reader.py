@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -84,7 +85,10 @@ class AvTrack:
 
     def _describe(self) -> None:
         context = self._stream.codec_context
-        self.codec = context.name
+        try:
+            self.codec = context.name
+        except AttributeError as error:  # PyAV asks a codec that is not there for its name
+            raise UnreadableRecording("its sound is coded in a way that FFmpeg does not know") from error
         if self.codec not in _CODECS:
             raise UnreadableRecording(f"its sound is coded as {self.codec}, which is not read")
         self.sample_rate_hz = int(context.sample_rate or 0)
@@ -108,16 +112,21 @@ class AvTrack:
         """Frames as the decoder gives them; over two channels without a layout come averaged to one."""
         position_s = Fraction(0)
         shape: tuple[int, int] | None = None
+        average = _Averager()
         for frame in self._decoded():
             if shape != (frame.sample_rate, frame.layout.nb_channels):
                 shape = (frame.sample_rate, frame.layout.nb_channels)
                 check_shape(*shape, self._limits)
+                average = _Averager()
             if (gap_s := self._gap_before(frame, position_s)) is not None:
                 position_s += gap_s
                 yield Gap(float(gap_s))
             position_s += Fraction(frame.samples, frame.sample_rate)
             frame.pts = None  # else the resampler makes up for jumps in broken time stamps
-            yield _averaged(frame) if _has_no_layout(frame) else frame
+            if not _has_no_layout(frame):
+                yield frame
+            else:
+                yield from average.of(frame)
 
     def _gap_before(self, frame: AudioFrame, position_s: Fraction) -> Fraction | None:
         if not self._has_times or frame.pts is None or frame.time_base is None:
@@ -183,10 +192,24 @@ def _has_no_layout(frame: AudioFrame) -> bool:
     return frame.layout.nb_channels > 2 and frame.layout.name.endswith("channels")
 
 
-def _averaged(frame: AudioFrame) -> AudioFrame:
-    """The mean of all channels as float32: without a layout no channel is known to matter more than another."""
-    values: npt.NDArray[np.generic] = frame.to_ndarray()
-    block = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
+class _Averager:
+    """Frames of one shape to the mean of all channels: without a layout no channel is known to matter more."""
+
+    def __init__(self) -> None:
+        self._packer: AudioResampler | None = None
+
+    def of(self, frame: AudioFrame) -> list[AudioFrame]:
+        """*frame* as mono float32."""
+        if not frame.format.is_planar:
+            return [_mean(frame)]
+        # PyAV 18 looks for the planes of a frame up to the first null pointer. From nine channels on there is none,
+        # and it reads what lies behind in memory; one plane with all channels is safe.
+        self._packer = self._packer or AudioResampler(frame.format.packed, frame.layout, frame.sample_rate)
+        return [_mean(packed) for packed in self._packer.resample(frame)]
+
+
+def _mean(frame: AudioFrame) -> AudioFrame:
+    block: npt.NDArray[np.generic] = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
     if block.dtype == np.uint8:
         scaled: npt.NDArray[np.float32] = (block.astype(np.float32) - np.float32(128)) / np.float32(128)
     elif np.issubdtype(block.dtype, np.integer):

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from daemon.decode import headers, sniff, speech
+from daemon.decode import endings, headers, sniff, speech
 from daemon.decode.av_reader import AvTrack
 from daemon.decode.pcm import Spool, resampled
 from daemon.decode.pydub_reader import PydubTrack
-from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
+from daemon.decode.settings import DecodeSettings, SpeechThresholds
 from daemon.decode.soundfile_reader import SoundfileTrack
 from daemon.decode.source import DescriptorFile, Pulse, sha256
 from daemon.decode.spans import SpanFinder
@@ -65,11 +65,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that is to be known of a decoded recording."""
+    """All that is to be known of a decoded recording. *cut_off* shows that the file ends too early; mostly empty."""
 
     source_sha256: str
     reading: Reading
     spans: tuple[Span, ...]
+    cut_off: str = ""
+
+
+class NoReader(UnreadableRecording):
+    """Raised when no reader here finds audio in the file, and ffmpeg might."""
 
 
 def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
@@ -87,31 +92,42 @@ def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
     head = os.pread(job.recording_fd, sniff.HEAD_BYTES, 0)
     if (what := sniff.not_a_recording(head)) is not None:
         raise UnreadableRecording(f"it is not audio but {what}")
+    readers = _Readers(job, settings, pulse)  # refuses by the header, before gigabytes are hashed
     digest = sha256(job.recording_fd, pulse)
-    reading = _Readers(job, settings.limits, pulse).best(sniff.reader_order(head))
-    return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse))
+    cut_off = endings.cut_off(readers.read_at, size)
+    try:
+        reading = readers.best(sniff.reader_order(head))
+    except (UnreadableRecording, EmptyRecording) as error:
+        if not cut_off:
+            raise
+        incomplete = type(error)(f"{error}; {cut_off}")
+        incomplete.cut_off = cut_off
+        raise incomplete from error
+    return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse), cut_off)
 
 
 class _Readers:
     """The readers in their order, on one recording."""
 
-    def __init__(self, job: Job, limits: DecodeLimits, pulse: Pulse) -> None:
+    def __init__(self, job: Job, settings: DecodeSettings, pulse: Pulse) -> None:
         self._job = job
-        self._limits = limits
+        self._limits = limits = settings.limits
+        self._programs = settings.programs
         self._pulse = pulse
-        self._header = headers.declared(lambda offset, size: os.pread(job.recording_fd, size, offset))
+        self._header = headers.declared(self.read_at)
         check_shape(self._header.rate_hz, self._header.channels, limits)
         check_duration(self._header.duration_s, limits)
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to *size* bytes of the recording."""
+        return os.pread(self._job.recording_fd, size, offset)
+
     def best(self, order: tuple[sniff.Reader, ...]) -> Reading:
-        """What the first of *order* makes of it that gets all; else the one that got most. pydub only if none did."""
+        """What the first of *order* makes of it that gets all; else the one that got most."""
         readings: list[tuple[Reading, sniff.Reader]] = []
         reasons: list[str] = []
         empty: EmptyRecording | None = None
-        last_resort: tuple[sniff.Reader, ...] = ("pydub",) if PydubTrack.knows(self._job.extension) else ()
-        for reader in (*order, *last_resort):
-            if reader == "pydub" and (readings or empty):
-                break
+        for reader in ("pydub",) if self._programs else order:
             try:
                 reading = self._read(reader)
             except UnreadableRecording as error:
@@ -124,9 +140,15 @@ class _Readers:
                 return reading
             readings.append((reading, reader))
         if not readings:
-            raise empty or UnreadableRecording("no reader finds audio in it: " + "; ".join(reasons))
+            raise empty or self._nobody(reasons)
         most, reader = max(readings, key=lambda pair: pair[0].n_samples)
         return most if most is readings[-1][0] else self._read(reader)
+
+    def _nobody(self, reasons: list[str]) -> UnreadableRecording:
+        if self._programs:
+            return UnreadableRecording("; ".join(reasons))
+        kind = NoReader if PydubTrack.knows(self._job.extension) else UnreadableRecording
+        return kind("no reader finds audio in it: " + "; ".join(reasons))
 
     def _read(self, reader: sniff.Reader) -> Reading:
         with closing(self._open(reader)) as track:

@@ -53,6 +53,11 @@ def declared(read_at: ReadAt) -> Declared:
     return Declared()
 
 
+def is_placeholder(size: int) -> bool:
+    """Whether a WAV writer puts this size down before it knows better."""
+    return any(size in sizes for sizes in _PLACEHOLDERS_32)
+
+
 def _seconds(n_frames: float, rate_hz: float) -> float | None:
     return n_frames / rate_hz if n_frames > 0 and rate_hz > 0 else None
 
@@ -86,7 +91,7 @@ def _wav(read_at: ReadAt) -> Declared:
         elif name == b"data":
             if size == _UNKNOWN_32 and long_size is not None:
                 size = long_size
-            if any(size in sizes for sizes in _PLACEHOLDERS_32):
+            if is_placeholder(size):
                 return Declared(None, rate, channels)
             if tag in (_PCM, _FLOAT):
                 return Declared(_seconds(size / block_align, rate), rate, channels)

@@ -9,20 +9,23 @@ import contextlib
 import logging
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from daemon.channel import ChannelClosed, ChannelTimeout
 from daemon.child import Child
+from daemon.decode.confinement import Confinement
 from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
 from daemon.errors import (
     DecodeFailed,
     EmptyRecording,
     JobCancelled,
+    RecordingError,
     RecordingTooLarge,
     SpoolBlocked,
     UnreadableRecording,
@@ -45,8 +48,14 @@ _ENVIRONMENT: Final = {
     "MALLOC_ARENA_MAX": "2",
 }
 
+
+class _NoReader(UnreadableRecording):
+    """Raised here where ffmpeg may still be asked."""
+
+
 _ERRORS: Final[dict[str, type[Exception]]] = {
     "unreadable": UnreadableRecording,
+    "no_reader": _NoReader,
     "empty": EmptyRecording,
     "too_large": RecordingTooLarge,
     "io": DecodeFailed,
@@ -59,7 +68,8 @@ class Decoded:
     """A decoded recording: the spool file holds *n_samples* at 16 kHz; *spans* of them are speech.
 
     *declared_s* is what the header says, None where it says nothing; *decoded_s* what came out. *sample_rate_hz*,
-    *channels* and *codec* are those of the recording. *n_damaged* counts packets that could not be decoded.
+    *channels* and *codec* are those of the recording. *n_damaged* counts packets that could not be decoded. *cut_off*
+    is what shows that the file ends too early, in words; empty where nothing does.
     """
 
     source_sha256: str
@@ -72,13 +82,15 @@ class Decoded:
     reader: str
     n_damaged: int
     spans: tuple[Span, ...]
+    cut_off: str = ""
 
 
 class _Worker:
-    """One decode process and how many recordings it has had."""
+    """One decode process and how many recordings it has had. With *programs* it takes just one."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, *, programs: bool) -> None:
         self.child = child
+        self.programs = programs
         self.n_files = 0
 
     def kill(self) -> None:
@@ -121,6 +133,7 @@ class DecodePool:
         self._busy: list[_Worker] = []
         self._all_idle = threading.Condition(self._lock)
         self._n_started = 0
+        self._confinement: Confinement | None = None
         self._closed = threading.Event()
 
     def decode(
@@ -141,9 +154,36 @@ class DecodePool:
         RuntimeError with the worker's traceback where our own code is wrong.
         """
         request = {"type": "decode", "extension": extension}
-        answer = self._ask(request, (recording_fd, spool_fd), cancelled, progress)
+        fds = (recording_fd, spool_fd)
+        try:
+            answer = self._ask(request, fds, cancelled, progress)
+        except _NoReader as error:
+            answer = self._last_resort(error, request, fds, cancelled, progress)
         values = {key: value for key, value in answer.items() if key not in ("type", "spans")}
         return Decoded(**values, spans=tuple(Span(start, end) for start, end in answer["spans"]))
+
+    def _last_resort(
+        self,
+        why: _NoReader,
+        request: dict[str, Any],
+        fds: Sequence[int],
+        cancelled: threading.Event,
+        progress: Callable[[float], None] | None,
+    ) -> dict[str, Any]:
+        """What ffmpeg makes of the recording, in a process of its own: the others may start no program."""
+        if shutil.which("ffmpeg") is None:
+            raise _said(UnreadableRecording, f"{why}; pydub: there is no ffmpeg on this machine", why.cut_off)
+        try:
+            return self._ask(request, fds, cancelled, progress, programs=True)
+        except UnreadableRecording as error:
+            raise _said(UnreadableRecording, f"{why}; {error}", why.cut_off) from error
+
+    def confinement(self) -> Confinement:
+        """What the decode processes are forbidden here; starts one if none has been. Raises DecodeFailed."""
+        if self._confinement is None:
+            self._ask({"type": "hello"}, (), threading.Event(), None)
+        assert self._confinement is not None
+        return self._confinement
 
     def digest(self, fd: int) -> str:
         """The SHA-256 of the bytes of *fd*, in hexadecimal. Raises DecodeFailed."""
@@ -173,8 +213,10 @@ class DecodePool:
         fds: Sequence[int],
         cancelled: threading.Event,
         progress: Callable[[float], None] | None,
+        *,
+        programs: bool = False,
     ) -> dict[str, Any]:
-        with self._worker(cancelled) as worker:
+        with self._worker(cancelled, programs=programs) as worker:
             try:
                 worker.child.channel.send(request, fds)
                 answer = self._listen(worker, cancelled, progress)
@@ -182,7 +224,7 @@ class DecodePool:
                 raise self._ended(worker) from error
         if answer["type"] == "done":
             return answer
-        raise _ERRORS.get(answer["kind"], RuntimeError)(answer["message"])
+        raise _said(_ERRORS.get(answer["kind"], RuntimeError), answer["message"], answer["cut_off"])
 
     def _listen(
         self, worker: _Worker, cancelled: threading.Event, progress: Callable[[float], None] | None
@@ -201,10 +243,20 @@ class DecodePool:
                     ) from None
                 continue
             last_sign = time.monotonic()
+            if message["type"] == "ready":
+                self._take_note(Confinement.from_dict(message["confinement"]))
+                continue
             if message["type"] != "progress":
                 return message
             if progress is not None:
                 progress(message["decoded_s"])
+
+    def _take_note(self, confinement: Confinement) -> None:
+        if self._confinement is None:
+            level = logging.WARNING if confinement.missing else logging.INFO
+            extra = {"event": "decode_sandbox"} | confinement.to_dict()
+            _log.log(level, "Recordings are decoded in a sandbox: %s", confinement.in_words(), extra=extra)
+        self._confinement = confinement
 
     def _ended(self, worker: _Worker) -> DecodeFailed:
         if self._closed.is_set():
@@ -212,14 +264,14 @@ class DecodePool:
         return DecodeFailed(f"the decode process ended in the middle of this recording: {worker.child.exit_reason()}")
 
     @contextlib.contextmanager
-    def _worker(self, cancelled: threading.Event) -> Generator[_Worker, None, None]:
+    def _worker(self, cancelled: threading.Event, *, programs: bool) -> Generator[_Worker, None, None]:
         """A worker of one's own; it is kept for the next only if the block ends without an exception."""
         while not self._free.acquire(timeout=_POLL_S):
             if cancelled.is_set():
                 raise JobCancelled("cancelled before it was decoded")
             self._refuse_if_closed()
         try:
-            worker = self._take()
+            worker = self._take(programs=programs)
             try:
                 yield worker
             except BaseException:
@@ -234,10 +286,10 @@ class DecodePool:
         if self._closed.is_set():
             raise DecodeFailed("no decoding any more: the service stops")
 
-    def _take(self) -> _Worker:
+    def _take(self, *, programs: bool) -> _Worker:
         self._refuse_if_closed()
         with self._lock:
-            while self._idle:
+            while self._idle and not programs:
                 worker = self._idle.pop()
                 if worker.child.alive():
                     self._busy.append(worker)
@@ -248,7 +300,7 @@ class DecodePool:
                 worker.kill()
             self._n_started += 1
             name = f"decoder-{self._n_started}"
-        worker = _Worker(self._spawn(name))
+        worker = _Worker(self._spawn(name, programs=programs), programs=programs)
         with self._lock:
             if not self._closed.is_set():
                 self._busy.append(worker)
@@ -256,11 +308,11 @@ class DecodePool:
         worker.kill()  # close() did not see it
         raise DecodeFailed("no decoding any more: the service stops")
 
-    def _spawn(self, name: str) -> Child:
+    def _spawn(self, name: str, *, programs: bool) -> Child:
         try:
             child = Child.spawn(
                 "daemon.decode.worker",
-                [self._settings.to_json()],
+                [replace(self._settings, programs=programs).to_json()],
                 name=name,
                 on_output=self._on_output,
                 environment=_ENVIRONMENT,
@@ -274,7 +326,7 @@ class DecodePool:
         worker.n_files += 1
         alive = worker.child.alive()
         spent = worker.n_files >= self._files_per_worker or worker.resident_bytes() > _MAX_IDLE_BYTES
-        keep = alive and not spent and not self._closed.is_set()
+        keep = alive and not spent and not worker.programs and not self._closed.is_set()
         with self._all_idle:
             self._busy.remove(worker)
             if keep:
@@ -282,3 +334,10 @@ class DecodePool:
             self._all_idle.notify_all()
         if alive and not keep:
             worker.child.close(1.0)
+
+
+def _said(kind: type[Exception], message: str, cut_off: str) -> Exception:
+    error = kind(message)
+    if isinstance(error, RecordingError):
+        error.cut_off = cut_off
+    return error

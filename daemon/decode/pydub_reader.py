@@ -76,7 +76,7 @@ class PydubTrack:
         self._limits = limits
         # Our own path, not /proc/self: ffmpeg does not inherit the descriptor.
         self._path = f"/proc/{os.getpid()}/fd/{fd}"
-        self._from_file, self._errors = _pydub()
+        self._from_file, self._errors = load()
         self._first = self._segment(0.0)
         self.sample_rate_hz = self._first.frame_rate
         self.channels = self._first.channels
@@ -122,7 +122,7 @@ def _frame(values: npt.NDArray[Any], segment: _Segment) -> AudioFrame:
     return frame_of(values, "s16" if segment.sample_width == 2 else "s32", segment.frame_rate)
 
 
-def _pydub() -> tuple[_Reads, tuple[type[Exception], ...]]:
+def load() -> tuple[_Reads, tuple[type[Exception], ...]]:
     """The reading function of pydub and the errors that it raises. Raises UnreadableRecording where it is missing."""
     try:
         with warnings.catch_warnings():

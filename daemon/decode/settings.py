@@ -40,10 +40,14 @@ class SpeechThresholds:
 
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
-    """Everything that a decode process is started with."""
+    """Everything that a decode process is started with.
+
+    With *programs* it may start ffmpeg, takes one recording and asks only pydub about it.
+    """
 
     limits: DecodeLimits
     thresholds: SpeechThresholds
+    programs: bool = False
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -53,4 +57,4 @@ class DecodeSettings:
     def from_json(cls, text: str) -> DecodeSettings:
         """The settings that `to_json` wrote."""
         data = json.loads(text)
-        return cls(DecodeLimits(**data["limits"]), SpeechThresholds(**data["thresholds"]))
+        return cls(DecodeLimits(**data["limits"]), SpeechThresholds(**data["thresholds"]), data["programs"])

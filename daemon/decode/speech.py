@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from daemon.decode.spans import FRAME_SAMPLES
 
@@ -40,6 +39,11 @@ def _model_path() -> str:
 
 def load() -> Session:
     """The model, ready to run, on one thread."""
+    # Since 1.29 ONNX Runtime tells Microsoft when it is used and keeps a database of that in the home folder. It looks
+    # at this once, when it is loaded.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has none
+
     options = cast(Any, onnxruntime).SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

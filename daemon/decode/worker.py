@@ -4,9 +4,13 @@ Started as ``python -P -m daemon.decode.worker FD PARENT_PID SETTINGS``. All tha
 runs here, under limits; a crash costs the one recording.
 
 In:  ``{"type": "decode", "extension": "mp3"}`` with two descriptors: the recording, and the spool file (read and
-write); ``{"type": "digest"}`` with one.
-Out: any number of ``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type": "done", ...}`` or
-``{"type": "error", "kind": "unreadable", "message": "..."}``.
+write); ``{"type": "digest"}`` with one; ``{"type": "hello"}``.
+Out: at the start ``{"type": "ready", "confinement": {...}}``; for each request any number of
+``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type": "done", ...}`` or
+``{"type": "error", "kind": "unreadable", "message": "...", "cut_off": ""}``.
+
+It enters its sandbox before it takes a recording. One that may start programs needs to know the recording for that: it
+enters when it has one, and ends after it.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ from typing import Any, Final
 
 from daemon.channel import Channel, ChannelClosed, Received
 from daemon.child import become_child
-from daemon.decode.decoding import Job, Result, decode
+from daemon.decode import sandbox
+from daemon.decode.decoding import Job, NoReader, Result, decode
 from daemon.decode.settings import DecodeLimits, DecodeSettings
 from daemon.decode.source import Pulse, sha256
 from daemon.decode.track import silence_av_log
+from daemon.decode.warming import warm_up
 from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
 
 _OOM_SCORE_ADJUST: Final = 300
@@ -38,6 +44,7 @@ _ADDRESS_SPACE_BYTES: Final = 1536 * 1024**2
 _MAX_OPEN_FILES: Final = 64
 
 _KINDS: Final[dict[type[Exception], str]] = {
+    NoReader: "no_reader",
     UnreadableRecording: "unreadable",
     EmptyRecording: "empty",
     RecordingTooLarge: "too_large",
@@ -48,19 +55,33 @@ def main() -> None:
     """Serve until the daemon closes the channel."""
     channel = become_child(_OOM_SCORE_ADJUST)
     settings = DecodeSettings.from_json(sys.argv[3])
-    _confine(settings.limits)
+    _limit(settings.limits)
     silence_av_log()
+    with contextlib.suppress(ChannelClosed):
+        if settings.programs:
+            _serve_one(settings, channel)
+        else:
+            _serve(settings, channel)
+
+
+def _serve(settings: DecodeSettings, channel: Channel) -> None:
+    warm_up(settings)
+    channel.send({"type": "ready", "confinement": sandbox.enter().to_dict()})
     while True:
-        try:
-            received = channel.receive()
-            channel.send(_answer(received, settings, channel))
-        except ChannelClosed:
-            return
+        received = channel.receive()
+        channel.send(_answer(received, settings, channel))
         # The resampler's filter graph is in reference cycles: without this it stays (SYSTRAN/faster-whisper#390).
         gc.collect()
 
 
-def _confine(limits: DecodeLimits) -> None:
+def _serve_one(settings: DecodeSettings, channel: Channel) -> None:
+    warm_up(settings)
+    received = channel.receive()
+    sandbox.enter_with_programs(received.fds[0])
+    channel.send(_answer(received, settings, channel))
+
+
+def _limit(limits: DecodeLimits) -> None:
     """A file that makes a parser go wild meets these before it meets the machine."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
@@ -75,6 +96,8 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
     """The last message on what was asked; never raises but ChannelClosed, closes the descriptors."""
     pulse = Pulse(lambda decoded_s: channel.send({"type": "progress", "decoded_s": decoded_s}))
     try:
+        if received.message["type"] == "hello":
+            return {"type": "done"}
         if received.message["type"] == "digest":
             (fd,) = received.fds
             return {"type": "done", "source_sha256": sha256(fd, pulse)}
@@ -83,8 +106,8 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
         return _done(decode(job, settings, pulse))
     except ChannelClosed:
         raise
-    except tuple(_KINDS) as error:
-        return _error(_KINDS[type(error)], str(error))
+    except (UnreadableRecording, EmptyRecording, RecordingTooLarge) as error:
+        return _error(_KINDS[type(error)], str(error), error.cut_off)
     except MemoryError:
         limit = _ADDRESS_SPACE_BYTES // 1024**2
         return _error("too_large", f"decoding it needs more than the {limit} MiB of memory that one recording may use")
@@ -98,8 +121,8 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
             os.close(fd)
 
 
-def _error(kind: str, message: str) -> dict[str, Any]:
-    return {"type": "error", "kind": kind, "message": message}
+def _error(kind: str, message: str, cut_off: str = "") -> dict[str, Any]:
+    return {"type": "error", "kind": kind, "message": message, "cut_off": cut_off}
 
 
 def _safe_extension(extension: str) -> str:
@@ -121,6 +144,7 @@ def _done(result: Result) -> dict[str, Any]:
         "codec": reading.codec,
         "reader": reading.reader,
         "n_damaged": reading.n_damaged,
+        "cut_off": result.cut_off,
         "spans": [[span.start, span.end] for span in result.spans],
     }
 

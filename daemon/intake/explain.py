@@ -6,12 +6,17 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from daemon.config import InboxConfig
 from daemon.intake.rules import judge_path
+from daemon.shares import NoAnswer, within
 from storage.reading import JobQueries
 from storage.records import Job
+
+_SHARE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ def explain(
     path: Path, inboxes: Sequence[InboxConfig], jobs: JobQueries | None, unfinished: Callable[[bytes], str | None]
 ) -> Explanation:
     """What is thought of *path*. *unfinished* says what the intake waits for, None for nothing."""
-    found = next(((inbox, place) for inbox in inboxes if (place := _place_in(inbox.path, path)) is not None), None)
+    found = _find(path, inboxes)
     if found is None:
         folders = ", ".join(str(inbox.path) for inbox in inboxes) or "none is configured"
         return Explanation("not in an inbox", (f"the inboxes are: {folders}",), None)
@@ -37,7 +42,10 @@ def explain(
     verdict = judge_path(place.parts, recursive=inbox.recursive)
     if not verdict.recording:
         return Explanation(verdict.rule, (where, verdict.rule), None)
-    readable, on_disk = _on_disk(inbox.path, place)
+    try:
+        readable, on_disk = within(_SHARE_S, "explain", partial(_on_disk, inbox.path, place))
+    except NoAnswer:
+        readable, on_disk = False, f"on disk: the share does not answer within {_SHARE_S:g} s"
     lines = [where, verdict.rule, on_disk]
     name = os.fsencode(path)
     waiting = unfinished(name)
@@ -50,14 +58,34 @@ def explain(
     return Explanation(rule, tuple(lines), job.id if job is not None else None)
 
 
-def _place_in(inbox: Path, path: Path) -> Path | None:
-    """*path* as seen from *inbox*, if it is in there, by whichever name the inbox goes."""
+def _find(path: Path, inboxes: Sequence[InboxConfig]) -> tuple[InboxConfig, Path] | None:
+    """The inbox that *path* is in, and *path* as seen from it, by whichever name the inbox goes."""
+    for look in (_written_in, _really_in):
+        for inbox in inboxes:
+            place = look(inbox.path, path)
+            if place is not None:
+                return inbox, place
+    return None
+
+
+def _written_in(inbox: Path, path: Path) -> Path | None:
+    """*path* as seen from *inbox*, if it is written as one in it."""
     path = Path(os.path.abspath(path))
-    if inbox in path.parents:
-        return path.relative_to(inbox)
-    path = Path(os.path.realpath(path.parent), path.name)
-    real = Path(os.path.realpath(inbox))
-    return path.relative_to(real) if real in path.parents else None
+    return path.relative_to(inbox) if inbox in path.parents else None
+
+
+def _really_in(inbox: Path, path: Path) -> Path | None:
+    """*path* as seen from *inbox*, if it is in there by another name; None too where a share does not answer."""
+
+    def look() -> Path | None:
+        real_path = Path(os.path.realpath(path.parent), path.name)
+        real = Path(os.path.realpath(inbox))
+        return real_path.relative_to(real) if real in real_path.parents else None
+
+    try:
+        return within(_SHARE_S, "explain", look)
+    except NoAnswer:
+        return None
 
 
 def _on_disk(inbox: Path, place: Path) -> tuple[bool, str]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from daemon.clock import monotonic_s, utc_now
 from daemon.config import InboxConfig
 from daemon.errors import AlreadyRunning
+from daemon.failpoints import reached
 from daemon.intake.examine import Examined, Finding, examine
 from daemon.intake.root import Root
 from daemon.intake.scanner import Scan, scan
 from daemon.intake.settle import Settling
 from daemon.intake.watch import Watch
-from daemon.intake.watching import Watching
+from daemon.intake.watching import POLL_SCAN_S, Watching
 from daemon.locks import Owner
+from daemon.outputs.leftovers import FolderTrial, remove_leftovers
+from daemon.shares import Share, Touch
 from storage.errors import StorageBusy, StorageFull, StorageUnavailable
 from storage.jobs import JobStore
 from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob
@@ -41,14 +47,30 @@ _WORK_S: Final = 5.0  # a step ends after about this much work, whatever is left
 _RESTING: Final = 5.0
 _UNSEEN: Final = Fingerprint(-1, 0, 0, 0, 0)  # that of no file: whatever is there is new
 _IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
+_SLOW_S: Final = 1.0
 _T = TypeVar("_T")
 
 
 class Inbox:
-    """An actor. `open` first; `sweep` once before jobs begin; then `step` by its thread."""
+    """An actor. `open` first, then `step` by a thread of its own: the only one that touches the folder, and may hang.
 
-    def __init__(self, config: InboxConfig, store: JobStore, *, max_attempts: int, on_new: Callable[[], None]) -> None:
+    After each scan *settle* is called to end what an earlier daemon was publishing there. When the folder is seen first
+    and whenever it comes back, leftovers are removed; no job of it may begin before (`ready`).
+    """
+
+    def __init__(
+        self,
+        config: InboxConfig,
+        store: JobStore,
+        *,
+        max_attempts: int,
+        on_new: Callable[[], None],
+        share: Share | None = None,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
+        self._share = share or Share()
+        self._settle_leftovers = settle
         self.path: Final = os.fsencode(config.path)
         self._watch = Watch(config, self.scan_now)
         self._store = store
@@ -62,11 +84,27 @@ class Inbox:
         self._root: Root | None = None
         self._wake: Callable[[], None] | None = None
         self._alive: Callable[[], None] = lambda: None
+        self._away: Callable[[], None] = lambda: None
+        self._blocked: dict[bytes, FolderTrial] = {}
         self._look_now = True
         self._scanned_at = float("-inf")
         self._scan_took_s = 0.0
-        self.offline = ""
-        """Why the folder cannot be searched at present; empty while it can."""
+        self._offline = ""
+        self._arrived = False
+        self.looked: Final = threading.Event()
+        """Set once it is known whether the folder is there and ours."""
+        self.refused: AlreadyRunning | None = None
+        """Why it was not ours at the first look."""
+
+    @property
+    def offline(self) -> str:
+        """Why the folder cannot be searched at present; empty while it can. Safe from any thread, touches nothing."""
+        return self._share.silence() or self._offline
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs of it may begin. Safe from any thread, touches nothing."""
+        return self._arrived and not self.offline
 
     @property
     def watching(self) -> Watching:
@@ -74,10 +112,9 @@ class Inbox:
         return self._watch.how
 
     def open(self, owner: Owner) -> None:
-        """Take the inbox for us and learn from the history what is known of it. Raises AlreadyRunning."""
+        """Learn from the history what is known of the inbox; the first step takes it for *owner*."""
         known_files = self._store.known_files(self.path)
         self._root = Root(self.config.path, owner)
-        self._root.open(has_history=bool(known_files))
         for known in known_files:
             if known.state is JobState.VANISHED:
                 continue  # one that came back is a new job
@@ -85,25 +122,18 @@ class Inbox:
             waits_for_us = known.state is JobState.WAITING and known.not_before_at is None
             self._known[known.path] = _UNSEEN if waits_for_us else known.fingerprint
 
-    def sweep(self) -> int:
-        """Remove the temporary files that an earlier daemon of ours left; must run before jobs begin. Their number."""
-        try:
-            leftovers = scan(self.path, recursive=True).temporary
-        except OSError:
-            return 0  # offline: the first step says so
-        for path in leftovers:
-            try:
-                os.unlink(path)
-            except OSError as error:
-                log.warning("cannot remove %s: %s", os.fsdecode(path), error, extra={"event": "sweep_failed"})
-        return len(leftovers)
-
-    def start_watching(self, wake: Callable[[], None], alive: Callable[[], None] = lambda: None) -> None:
+    def start_watching(
+        self,
+        wake: Callable[[], None],
+        alive: Callable[[], None] = lambda: None,
+        away: Callable[[], None] = lambda: None,
+    ) -> None:
         """Let events wake us where they are to be had; *wake* lets the next step begin at once, which begins that.
 
-        *alive* is called all through a step: a slow share may make it last for minutes.
+        *alive* is called all through a step, and *away* before each part of it that a dead share may hold for hours.
         """
         self._alive = alive
+        self._away = away
         self._wake = wake
         wake()
 
@@ -118,11 +148,16 @@ class Inbox:
         self._forgotten.append(path)
         self.scan_now()
 
+    def blocked(self, folder: bytes) -> None:
+        """A transcript could not be written to *folder*: see when that is over. Safe from any thread."""
+        self._blocked.setdefault(folder, FolderTrial(folder))
+
     def close(self) -> None:
-        """Stop watching and give the inbox back."""
-        self._watch.end()
-        if self._root is not None:
-            self._root.release()
+        """Stop watching and give the inbox back. It touches the folder, and may hang with that."""
+        with self._share.touching():
+            self._watch.end()
+            if self._root is not None:
+                self._root.release()
 
     def step(self, now: float) -> float:
         """Search the folder if that is due, look at unfinished files, make jobs of the finished ones."""
@@ -136,9 +171,11 @@ class Inbox:
     def _step(self, now: float) -> float:
         while self._forgotten:
             self._known[self._forgotten.popleft()] = _UNSEEN
-        if self._wake is not None and not self.offline and self._watch.check(now):
-            self._look_now = True
-        if self._scan_due(now):
+        due = self._scan_due(now)
+        if self._wake is not None and self._arrived and not self._offline and not due:
+            with self._touching():
+                self._look_now = self._watch.check(now) or self._look_now
+        if due or self._scan_due(now):
             self._scan(now)
         else:
             self._look_again(now)
@@ -158,37 +195,93 @@ class Inbox:
 
     @property
     def _scan_interval_s(self) -> float:
-        return max(self.watching.scan_interval_s, self._gap_s)
+        # No event tells of a folder that comes back.
+        interval_s = self.watching.scan_interval_s
+        return max(min(interval_s, POLL_SCAN_S) if self._offline else interval_s, self._gap_s)
 
     def _scan_due(self, now: float) -> bool:
         return now - self._scanned_at >= (self._gap_s if self._look_now else self._scan_interval_s)
 
     # Searching.
 
+    @contextmanager
+    def _touching(self) -> Generator[Touch]:
+        """Inside the block the share may hang; nothing of ours but this thread may wait for it."""
+        self._away()
+        try:
+            with self._share.touching() as touch:
+                yield touch
+        finally:
+            self._alive()
+
     def _scan(self, now: float) -> None:
-        assert self._root is not None, "open first"
         self._look_now = False
         began = monotonic_s()
         try:
-            if self._root.check():
-                self._watch.choose_anew()
-                self._settling.settle_s = self.watching.settle_s
-            found = scan(self.path, recursive=self.config.recursive, alive=self._alive)
+            with self._touching() as touch:
+                found = self._search(touch, now)
         except (OSError, AlreadyRunning) as error:
             self._go_offline((error.strerror if isinstance(error, OSError) else None) or str(error), now)
             return
+        finally:
+            self.looked.set()
         self._scan_took_s = monotonic_s() - began
         self._scanned_at = now
-        if self.offline:
-            log.info("inbox %s is back", self.config.path, extra={"event": "inbox_online"})
-            self.offline = ""
+        with self._touching():
+            self._settle_leftovers()
+        if self._offline or not self._arrived:
+            self._come_back(found)
+        self._compare(found, _after(now, began))
+        self._try_blocked()
+
+    def _search(self, touch: Touch, now: float) -> Scan:
+        """What is in the folder, if it is ours and stays the same all the while. Raises OSError, AlreadyRunning."""
+        assert self._root is not None, "open first"
+        try:
+            other = self._root.check(has_history=bool(self._known))
+        except AlreadyRunning as error:
+            if not self.looked.is_set():
+                self.refused = error
+            raise
+        self.looked.set()
+        if other:
+            self._watch.choose_anew()
+            self._settling.settle_s = self.watching.settle_s
+        elif self._offline:
             self._watch.end()  # after a mount it is alive and blind
-        self._compare(found, now)
+        if self._wake is not None:
+            self._watch.check(now)  # before the scan, so that nothing comes in between
+        found = scan(self.path, recursive=self.config.recursive, alive=touch.renew)
+        if not self._root.stands():
+            raise OSError(errno.ESTALE, "it went away while it was searched")
+        return found
+
+    def _come_back(self, found: Scan) -> None:
+        """The folder is there, for the first time or again."""
+        with self._touching() as touch:
+            remove_leftovers([path for path in found.temporary if path != self._watch.probe], touch.renew)
+        if self._offline:
+            log.info("inbox %s is back", self.config.path, extra={"event": "inbox_online"})
+            self._store.hasten(self.path, utc_now())
+        self._arrived, self._offline = True, ""
+        self._on_new()
+
+    def _try_blocked(self) -> None:
+        """Where no transcript could be written and now can, let the jobs that wait for it begin."""
+        for folder, trial in list(self._blocked.items()):
+            with self._touching():
+                over = trial.over()
+            if over is None:
+                continue  # not yet
+            del self._blocked[folder]
+            if over:
+                self._store.hasten(self.path, utc_now())
+                self._on_new()
 
     def _go_offline(self, reason: str, now: float) -> None:
         self._scanned_at = now
-        if self.offline != reason:
-            self.offline = reason
+        if self._offline != reason:
+            self._offline = reason
             log.warning(
                 "inbox %s cannot be searched: %s; nothing in it counts as deleted, it is tried again",
                 self.config.path,
@@ -223,14 +316,16 @@ class Inbox:
         self._settling.forget(path)
 
     def _look_again(self, now: float) -> None:
-        for path in self._settling.active(now):
-            self._alive()
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue  # the next scan tells a file that is gone from a folder that is
-            if stat.S_ISREG(status.st_mode):
-                self._settling.observe(path, Fingerprint.of(status), now)
+        began = monotonic_s()
+        with self._touching() as touch:
+            for path in self._settling.active(now):
+                touch.renew()
+                try:
+                    status = os.lstat(path)
+                except OSError:
+                    continue  # the next scan tells a file that is gone from a folder that is
+                if stat.S_ISREG(status.st_mode):
+                    self._settling.observe(path, Fingerprint.of(status), _after(now, began))
 
     # Finished files.
 
@@ -244,16 +339,17 @@ class Inbox:
         jobs = [job for path in paths if (job := self._job_for(path, now)) is not None]
         if jobs:
             self._store.enqueue(jobs, utc_now())
+            reached("inbox.queued")
             for job in jobs:
                 self._settle(job.path, job.fingerprint)
             self._on_new()
 
     def _job_for(self, path: bytes, now: float) -> NewJob | None:
         """The job that *path* needs; None for one that is put off or that we are done with."""
-        self._alive()
         watched = self._settling.watched(path)
         assert watched is not None
-        examined = examine(path, watched.fingerprint, leases=self.watching.leases)
+        with self._touching():
+            examined = examine(path, watched.fingerprint, leases=self.watching.leases)
         if examined.finding is not Finding.READY:
             self._put_off(path, examined, now)
             return None
@@ -289,7 +385,8 @@ class Inbox:
         if (before.size_bytes, before.mtime_ns) != (fingerprint.size_bytes, fingerprint.mtime_ns):
             return False
         if job.state is JobState.DONE:  # else it was moved here without its transcripts
-            return all(os.path.lexists(output.path) for output in job.outputs)
+            with self._touching():
+                return all(os.path.lexists(output.path) for output in job.outputs)
         # Whoever takes a failed file away and drops it again wants it tried again. One that lay here all the time and
         # waited was ended by a person.
         return job.state in LIVE_STATES or job.path in self._known or job.path in self._told
@@ -327,3 +424,12 @@ class Inbox:
             return f"waiting: {watched.reason}"
         still_s = now - watched.changed_at
         return f"settling: unchanged for {still_s:.0f} s of {self.watching.settle_s:g} s"
+
+
+def _after(now: float, began: float) -> float:
+    """The time of what was seen since *began*, when it was *now*: a share may have held the look for hours.
+
+    A file seen after that has been still from there on, as far as is known, and not from the time before.
+    """
+    took_s = monotonic_s() - began
+    return now + took_s if took_s > _SLOW_S else now

@@ -31,14 +31,17 @@ class _Mount:
         return path == self.point or path.startswith(self.point.rstrip(b"/") + b"/")
 
 
-def filesystem_of(folder: Path, mountinfo: bytes | None = None) -> str:
-    """The type of the filesystem that *folder* is on, as the kernel names it (proc(5)); ``unknown`` without /proc."""
+def filesystem_of(folder: Path, mountinfo: bytes | None = None, *, follow: bool = True) -> str:
+    """The type of the filesystem that *folder* is on, as the kernel names it (proc(5)); ``unknown`` without /proc.
+
+    Unless *follow*, links on the way are not seen, and the folder is not touched.
+    """
     if mountinfo is None:
         try:
             mountinfo = MOUNTINFO.read_bytes()
         except OSError:
             return "unknown"
-    target = os.fsencode(os.path.realpath(folder))
+    target = os.fsencode(os.path.realpath(folder) if follow else os.path.abspath(folder))
     on_the_way = [mount for mount in _mounts(mountinfo) if mount.holds(target)]
     ids = {mount.id for mount in on_the_way}
     found: _Mount | None = None

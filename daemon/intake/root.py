@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from daemon.locks import INBOX_MARKER, Lock, Owner
 
 log = logging.getLogger(__name__)
 
 _Identity = tuple[int, int]  # device and inode
+
+_REMEDY: Final = f"If this is the right folder, make an empty file {INBOX_MARKER} in it"
 
 
 class Root:
@@ -24,51 +28,48 @@ class Root:
         self._lock: Lock | None = None
         self._taken: _Identity | None = None
 
-    def open(self, *, has_history: bool) -> None:
-        """Take the folder for us. Raises AlreadyRunning.
-
-        With *has_history*, recordings in it are known. A folder that is empty and without our marker all the same
-        looks like a mount point whose share is not there: it is not taken, and `check` says so.
-        """
-        if has_history and self._looks_unmounted():
-            return
-        try:
-            self._take()
-        except OSError:
-            pass  # it has just gone: `check` says so
-
-    def check(self) -> bool:
+    def check(self, *, has_history: bool) -> bool:
         """Whether the folder is another one than at the last call; it is ours then too.
 
-        Raises OSError while it is not there, AlreadyRunning while it belongs to another daemon.
+        With *has_history*, recordings in it are known: an empty folder without our marker then looks like a mount
+        point whose share is not there. Raises OSError while it is not there, AlreadyRunning while it belongs to another
+        daemon.
         """
         if self._lock is not None and self._lock.in_place():
             return False
         identity = _identity_of(self._folder)
         if self._lock is None and self._taken == identity:
             return False  # it cannot be marked, as was said when it was taken
-        if self._taken is None and self._looks_unmounted():
-            raise OSError(errno.ENODEV, "it is empty and without our marker; is the share mounted?")
-        if self._taken is not None and self._taken[0] != identity[0] and not self._is_marked():
-            raise OSError(errno.ENODEV, "another filesystem is in its place; is the share mounted?")
+        if has_history and self._taken != identity and not self._is_marked():
+            self._refuse_the_unknown(identity)
         self.release()  # the folder was made anew, or the marker was deleted
         self._take()
         return True
 
+    def stands(self) -> bool:
+        """Whether the folder is still the one of the last `check`."""
+        if self._lock is not None:
+            return self._lock.in_place()
+        try:
+            return self._taken == _identity_of(self._folder)
+        except OSError:
+            return False
+
+    def _refuse_the_unknown(self, identity: _Identity) -> None:
+        if not os.listdir(self._folder):
+            raise OSError(errno.ENODEV, f"it is empty and without our marker; is the share mounted? {_REMEDY}")
+        if self._taken is not None and self._taken[0] != identity[0]:
+            raise OSError(errno.ENODEV, f"another filesystem is in its place; is the share mounted? {_REMEDY}")
+
     def release(self) -> None:
         """Give the folder back."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with suppress(OSError):  # on a dead share; the descriptor is gone all the same (close(2))
+                lock.release()
 
     def _is_marked(self) -> bool:
         return os.path.lexists(self._marker)
-
-    def _looks_unmounted(self) -> bool:
-        try:
-            return not self._is_marked() and not os.listdir(self._folder)
-        except OSError:
-            return True
 
     def _take(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -27,7 +28,8 @@ class Watch:
         self._on_event = on_event
         self._watcher: Watcher | None = None
         self._began = 0.0
-        self.how: Watching = choose_watching(config, filesystem_of(config.path))
+        # The share may hang: until the thread of the inbox calls `choose_anew`, the path is taken as it is written.
+        self.how: Watching = choose_watching(config, filesystem_of(config.path, follow=False))
 
     def check(self, now: float) -> bool:
         """Whether the watch begins now, so that the folder has to be searched for what came while nobody watched."""
@@ -47,6 +49,11 @@ class Watch:
             if not watcher.proved and self._config.watch == "auto":
                 self._poll_instead(f"no event came within {PROBE_S:.0f} s")
         return False
+
+    @property
+    def probe(self) -> bytes:
+        """The probe file that is waited for; empty without one."""
+        return os.fsencode(self._watcher.probe) if self._watcher is not None else b""
 
     def end(self) -> None:
         """Stop watching; the next check begins anew."""

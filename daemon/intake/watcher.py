@@ -65,7 +65,7 @@ class Watcher:
         self._folder = folder
         self._wake = wake
         self._recursive = recursive
-        self._probe = folder / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
+        self.probe = folder / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
         self._proved = False
         self._identity = (0, 0)
         self._observer: BaseObserver | None = None
@@ -90,7 +90,7 @@ class Watcher:
             return False
         self._remove_old_probes()
         try:
-            os.close(os.open(self._probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self.probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         except OSError:
             pass  # not ours to write in: then only a real file can prove that events come
         return True
@@ -151,7 +151,7 @@ class Watcher:
     def end_probe(self) -> None:
         """Remove the probe file."""
         with contextlib.suppress(OSError):
-            self._probe.unlink(missing_ok=True)
+            self.probe.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop watching. Safe to call again."""

@@ -22,6 +22,10 @@ LINE_CHARS: Final = 42
 """The longest line of a subtitle (Netflix timed text style guide, Latin scripts)."""
 
 
+ENDING_S: Final = 5.0
+"""How long a player shows that the rest is missing, behind the last of what is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A transcript and the recording it is of. *outcome* is ``ok``, ``partial`` or ``no_speech``."""
@@ -54,7 +58,16 @@ def _srt(document: Document) -> str:
         f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{_cue_text(segment)}\n"
         for number, segment in enumerate(document.transcript.segments, start=1)
     )
-    return "\n".join(cues)
+    return "\n".join([*cues, *_srt_ending(document)])
+
+
+def _srt_ending(document: Document) -> list[str]:
+    """Subtitles have no comments, so that the rest is missing is said where it is."""
+    if document.outcome != "partial":
+        return []
+    number, start_s = len(document.transcript.segments) + 1, document.audio_s
+    when = f"{_clock(start_s, ',')} --> {_clock(start_s + ENDING_S, ',')}"
+    return [f"{number}\n{when}\n[{_one_line(document.notice)}]\n"]
 
 
 def _vtt(document: Document) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from daemon.failpoints import reached
 from daemon.options import JobOptions
 from daemon.outputs.formats import Document
 from daemon.transcript import Segment, Transcript, Word
@@ -45,7 +46,9 @@ class KeptDocuments:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        reached("kept.synced")
         temporary.replace(path)
+        reached("kept.named")
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
@@ -56,7 +59,7 @@ class KeptDocuments:
         """What is kept for a job; None where there is nothing that we can read."""
         try:
             content: dict[str, Any] = json.loads(self._path(job_id).read_bytes())
-            return _kept(content) if content["version"] == _VERSION else None
+            return kept_from(content) if content["version"] == _VERSION else None
         except (OSError, ValueError, LookupError, TypeError):
             return None  # then the recording is transcribed again
 
@@ -77,7 +80,8 @@ class KeptDocuments:
         return self._folder / f"{job_id}.json"
 
 
-def _kept(content: Mapping[str, Any]) -> Kept:
+def kept_from(content: Mapping[str, Any]) -> Kept:
+    """What `asdict` made of one, through JSON. Raises LookupError, TypeError, ValueError."""
     fields = dict(content["document"])
     transcript = dict(fields.pop("transcript"))
     segments = tuple(_segment(segment) for segment in transcript.pop("segments"))

@@ -15,7 +15,7 @@ from daemon.intake.rules import judge_file
 from daemon.options import Format
 
 NAME_MAX_BYTES: Final = 255
-"""The longest name on ext4, XFS, Btrfs, NTFS and SMB; eCryptfs (143) answers ENAMETOOLONG, which is reported."""
+"""The longest name on ext4, XFS, Btrfs, NTFS and SMB; on eCryptfs it is 143."""
 
 
 def choose_names(
@@ -23,13 +23,14 @@ def choose_names(
     formats: Collection[Format],
     folder: Collection[str],
     usable: Callable[[str], bool],
+    max_bytes: int = NAME_MAX_BYTES,
 ) -> dict[Format, str]:
     """The names of the outputs of recording *name*, all with the same base.
 
     *folder* lists the names in its folder; *usable* tells whether an output may be written under a name: nothing is
-    there, or a file of ours that nobody has changed.
+    there, or a file of ours that nobody has changed. *max_bytes* is the longest name that the folder takes.
     """
-    room = NAME_MAX_BYTES - max(len(f".{format}") for format in formats)
+    room = max_bytes - max(len(f".{format}") for format in formats)
     for base in _bases(name, folder):
         names: dict[Format, str] = {format: f"{_fit(base, room)}.{format}" for format in formats}
         if all(usable(output) for output in names.values()):

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from daemon.errors import OutputBlocked, SourceVanished
+from daemon.failpoints import reached
 from daemon.options import Format
-from daemon.outputs.naming import choose_names
+from daemon.outputs.access import Access, access_for
+from daemon.outputs.naming import NAME_MAX_BYTES, choose_names
 from storage.records import Output
 
 Ours = Mapping[bytes, Collection[str]]
@@ -27,14 +29,19 @@ Ours = Mapping[bytes, Collection[str]]
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV})
 """What filesystems without hard links answer (FAT, exFAT, many SMB servers)."""
 
+_staged: Final[set[bytes]] = set()  # by this process, and neither in place nor discarded yet
+
 
 class NameTaken(Exception):
     """Raised when a file that is not ours took a chosen name since it was chosen: stage again."""
 
 
-def stage(recording: bytes, contents: Mapping[Format, bytes], ours: Ours) -> tuple[Output, ...]:
+def stage(
+    recording: bytes, contents: Mapping[Format, bytes], ours: Ours, like: bytes | None = None
+) -> tuple[Output, ...]:
     """Write *contents* under temporary names beside *recording*, synced, the text last.
 
+    Who may read them follows the folder and the recording, which is at *like* if not here (`daemon.outputs.access`).
     Raises OutputBlocked where the folder cannot be written, SourceVanished where it is gone; then nothing is left.
     """
     folder, name = os.path.split(recording)
@@ -45,14 +52,17 @@ def stage(recording: bytes, contents: Mapping[Format, bytes], ours: Ours) -> tup
             tuple(contents),
             os.listdir(os.fsdecode(folder)),
             lambda output: _usable(os.path.join(folder, os.fsencode(output)), ours),
+            _longest_name(folder),
         )
+        access = access_for(folder, like or recording)
         try:
             # Whoever waits for the .txt finds the others there already.
             for format in sorted(contents, key=lambda format: format == "txt"):
                 path = os.path.join(folder, os.fsencode(names[format]))
                 temporary = os.path.join(folder, f".tr-{secrets.token_hex(8)}.part".encode())
                 staged.append(Output(format, path, temporary, hashlib.sha256(contents[format]).hexdigest()))
-                _write_synced(temporary, contents[format])
+                _staged.add(temporary)
+                _write_synced(temporary, contents[format], access)
         except BaseException:
             discard(staged)
             raise
@@ -77,9 +87,12 @@ def commit(outputs: Sequence[Output], ours: Ours, *, resumed: bool = False) -> N
                     raise
                 given.append(output)
             _remove(output.temp_path)
+            _staged.discard(output.temp_path)
+            reached("publish.unlinked")
     for folder in {os.path.dirname(output.path) for output in outputs}:
         with _in_words(folder):
             _sync_folder(folder)
+            reached("publish.folder_synced")
 
 
 def discard(outputs: Sequence[Output]) -> None:
@@ -88,7 +101,19 @@ def discard(outputs: Sequence[Output]) -> None:
         try:
             _remove(output.temp_path)
         except OSError:
-            pass  # the sweep at the next start takes it
+            pass  # taken once the folder comes back, or at the next start
+        finally:
+            _staged.discard(output.temp_path)
+
+
+def adopt(outputs: Sequence[Output]) -> None:
+    """The staged files that an earlier process left are still needed: `commit` will be called for them."""
+    _staged.update(output.temp_path for output in outputs)
+
+
+def is_staged(path: bytes) -> bool:
+    """Whether *path* is a temporary file of this process that is still needed."""
+    return path in _staged
 
 
 def digest_of(path: bytes) -> str | None:
@@ -116,6 +141,7 @@ def _give_name(output: Output, ours: Ours, *, resumed: bool) -> None:
         if not (_usable(output.path, ours) or (resumed and _is_reservation(output.path))):
             raise NameTaken(os.fsdecode(output.path))
         os.rename(output.temp_path, output.path)
+        reached("publish.replaced")
         return
     try:
         os.link(output.temp_path, output.path)
@@ -125,6 +151,8 @@ def _give_name(output: Output, ours: Ours, *, resumed: bool) -> None:
         if error.errno not in _NO_LINKS:
             raise
         _reserve_and_rename(output)
+    else:
+        reached("publish.linked")
 
 
 def _reserve_and_rename(output: Output) -> None:
@@ -132,8 +160,10 @@ def _reserve_and_rename(output: Output) -> None:
         os.close(os.open(output.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     except FileExistsError:
         raise NameTaken(os.fsdecode(output.path)) from None
+    reached("publish.reserved")
     try:
         os.rename(output.temp_path, output.path)
+        reached("publish.renamed")
     except OSError:
         _give_up_reservation(output.path)
         raise
@@ -163,12 +193,23 @@ def _take_back(given: Sequence[Output]) -> None:
             pass  # a second copy of a file is better than none
 
 
-def _write_synced(path: bytes, content: bytes) -> None:
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+def _longest_name(folder: bytes) -> int:
+    try:
+        return min(NAME_MAX_BYTES, os.pathconf(os.fsdecode(folder), "PC_NAME_MAX"))
+    except (OSError, ValueError):
+        return NAME_MAX_BYTES
+
+
+def _write_synced(path: bytes, content: bytes, access: Access) -> None:
+    # Nobody else may look at it before it is known who may.
+    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
         file.write(content)
         file.flush()
+        access.give_to(fd)
+        reached("publish.written")
         os.fsync(fd)  # never tried again on failure: the kernel may have dropped the pages (fsyncgate)
+        reached("publish.synced")
 
 
 def _sync_folder(folder: bytes) -> None:

@@ -20,6 +20,7 @@ def engine(models_dir: Path) -> Iterator[Engine]:
         yield started
 
 
+@pytest.mark.fault(36, "silence, tones and noise, with the real model")
 @pytest.mark.parametrize(
     ("quality", "trusted"), [("fast", True), ("fast", False), ("careful", True), ("faithful", True)]
 )

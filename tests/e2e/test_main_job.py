@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness import DATA, MakeDaemon, copy_sample, word_error_rate
 
 Texts = dict[str, dict[str, Any]]
@@ -67,6 +69,9 @@ def test_the_outputs_say_where_they_come_from(make_daemon: MakeDaemon) -> None:
     assert cues == len(segments)
 
 
+@pytest.mark.fault(5, "each way, into a real daemon")
+@pytest.mark.fault(3, "a hidden name, into a real daemon")
+@pytest.mark.fault(6, "a tree moved into a real daemon")
 def test_files_arrive_in_every_way_that_people_have(make_daemon: MakeDaemon, texts: Texts) -> None:
     """Slowly, preallocated, renamed into place, in a folder moved in, at start-up: one job each, of the final bytes."""
     daemon = make_daemon()
@@ -110,6 +115,7 @@ def test_files_arrive_in_every_way_that_people_have(make_daemon: MakeDaemon, tex
         assert word_error_rate(texts["memo.wav"]["text"], Path(job["outputs"][-1]).read_text("utf-8")) == 0
 
 
+@pytest.mark.fault(8, "both, under a real daemon")
 def test_a_replaced_recording_is_transcribed_anew_and_an_edited_transcript_survives(make_daemon: MakeDaemon) -> None:
     """New content under the same name gives a new version; what a person wrote into the old one stays."""
     daemon = make_daemon().start()
@@ -123,6 +129,7 @@ def test_a_replaced_recording_is_transcribed_anew_and_an_edited_transcript_survi
     assert "hill" in (daemon.inbox / "note.wav.txt").read_text("utf-8").lower()
 
 
+@pytest.mark.fault(7, "touch and chmod under a real daemon")
 def test_touching_a_recording_makes_no_second_transcript(make_daemon: MakeDaemon) -> None:
     """A new time on the same bytes is seen, compared by hash, and leaves the transcript alone."""
     daemon = make_daemon().start()
@@ -137,6 +144,7 @@ def test_touching_a_recording_makes_no_second_transcript(make_daemon: MakeDaemon
     assert (daemon.inbox / "memo.txt").stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.fault(9, "unlink under a real daemon")
 def test_a_recording_deleted_in_the_middle_of_its_job_leaves_nothing(make_daemon: MakeDaemon) -> None:
     """The job ends as vanished, no transcript appears, and the same file dropped again is done."""
     daemon = make_daemon().start()
@@ -182,6 +190,8 @@ def test_options_of_an_inbox_reach_its_jobs(make_daemon: MakeDaemon, tmp_path: P
     assert "Berlin" in (other / "voice-note.txt").read_text("utf-8")
 
 
+@pytest.mark.fault(53, "hostile names, through a real daemon")
+@pytest.mark.fault(13, "a name that is no UTF-8, through a real daemon")
 def test_hostile_names_are_transcribed_and_logged_on_one_line_each(make_daemon: MakeDaemon) -> None:
     """Newlines, escape sequences, bytes that are no text, 255 bytes: all done, and every log line is JSON."""
     daemon = make_daemon().start()

@@ -47,6 +47,7 @@ def test_systemd_hears_ready_status_watchdog_stopping_in_order(make_daemon: Make
     assert any("engine ready" in line for line in heard)
 
 
+@pytest.mark.fault(22, "two real daemons, one state folder")
 def test_a_second_daemon_on_the_same_state_refuses_naming_the_first(make_daemon: MakeDaemon) -> None:
     """Exit code 78, one line, no traceback, and the first lives on."""
     first = make_daemon().start()
@@ -57,6 +58,7 @@ def test_a_second_daemon_on_the_same_state_refuses_naming_the_first(make_daemon:
     assert first.process.poll() is None
 
 
+@pytest.mark.fault(22, "two real daemons, one inbox")
 def test_a_second_daemon_on_the_same_inbox_refuses_naming_the_first(make_daemon: MakeDaemon) -> None:
     """With a state folder of its own too: the marker in the inbox tells."""
     first = make_daemon("first").start()
@@ -89,6 +91,7 @@ def test_an_unknown_model_or_device_exits_78(make_daemon: MakeDaemon) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.fault(50, "SIGTERM of a real daemon")
 def test_sigterm_lets_jobs_in_hand_end(make_daemon: MakeDaemon) -> None:
     """Within the grace a running job is finished and published; exit status 0."""
     daemon = make_daemon().start()
@@ -104,6 +107,7 @@ def test_sigterm_lets_jobs_in_hand_end(make_daemon: MakeDaemon) -> None:
     assert own == [("daemon_started",), ("daemon_stopped",)]
 
 
+@pytest.mark.fault(50, "SIGTERM and no patience")
 def test_after_the_grace_a_job_goes_back_with_its_attempt_refunded(make_daemon: MakeDaemon) -> None:
     """A second signal ends the wait; the next start does the job."""
     daemon = make_daemon(TRANSCRIBED_STOP_GRACE_S="600").start()

@@ -134,6 +134,7 @@ def test_the_worker_is_under_limits(pools: Pools) -> None:
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 5
 
 
+@pytest.mark.fault(44, "SIGKILL of a decoder")
 def test_a_killed_worker_costs_its_recording_only(pools: Pools, tmp_path: Path) -> None:
     """After SIGKILL in the middle the job may be tried again, and the next recording is decoded."""
     pool = pools()
@@ -143,6 +144,7 @@ def test_a_killed_worker_costs_its_recording_only(pools: Pools, tmp_path: Path) 
     assert decode(pool, SHORT).spans
 
 
+@pytest.mark.fault(41, "SIGSEGV of a decoder")
 def test_a_crashed_worker_is_named_by_its_signal(pools: Pools, tmp_path: Path) -> None:
     """A memory fault in a parser reads as such; the traceback goes to the log."""
     printed: list[str] = []
@@ -156,6 +158,7 @@ def test_a_crashed_worker_is_named_by_its_signal(pools: Pools, tmp_path: Path) -
     assert any("Segmentation fault" in line for line in printed)
 
 
+@pytest.mark.fault(42, "SIGSTOP of a decoder")
 def test_a_hung_worker_is_ended_after_its_silence(
     pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +247,7 @@ def test_a_bug_in_the_worker_comes_with_its_traceback(pools: Pools) -> None:
     assert pool.pids() == [pid]
 
 
+@pytest.mark.fault(18, "no room for decoded audio")
 def test_a_full_disk_may_be_tried_again(pools: Pools) -> None:
     """Failing to write the spool file is no fault of the recording."""
     recording_fd, full_fd = os.open(SHORT, os.O_RDONLY), os.open("/dev/full", os.O_RDWR)
@@ -255,6 +259,7 @@ def test_a_full_disk_may_be_tried_again(pools: Pools) -> None:
         os.close(full_fd)
 
 
+@pytest.mark.fault(10, "truncate while it is read")
 def test_a_recording_that_shrinks_while_it_is_read_ends_early(pools: Pools, tmp_path: Path) -> None:
     """No SIGBUS: what is left is decoded or refused, and the same worker takes the next."""
     pool = pools()
@@ -270,6 +275,7 @@ def test_a_recording_that_shrinks_while_it_is_read_ends_early(pools: Pools, tmp_
     assert pool.pids() == [pid]
 
 
+@pytest.mark.fault(38, "a recording of many hours")
 def test_memory_does_not_grow_with_the_length(pools: Pools, tmp_path: Path) -> None:
     """Twenty minutes take hardly more than one; as one array of floats with a copy they would take 150 MB more."""
     pool = pools()

@@ -23,6 +23,8 @@ def _assert_all_done(daemon: Daemon, jobs: list[dict[str, Any]], n_jobs: int) ->
     assert len(list(daemon.inbox.glob("*.txt"))) == n_jobs
 
 
+@pytest.mark.fault(43, "SIGKILL of the real engine")
+@pytest.mark.fault(44, "SIGKILL of the real engine")
 def test_engine_killed_in_a_job(make_daemon: MakeDaemon) -> None:
     """The daemon lives, starts another engine, and the jobs go on; each has its words once."""
     daemon = make_daemon().start()
@@ -62,6 +64,7 @@ def _n_inside(daemon: Daemon) -> int:
     return int(json.loads(daemon.run("status", "--json", check=False).stdout)["engine"]["n_jobs"])
 
 
+@pytest.mark.fault(43, "SIGKILL twice on one recording")
 def test_engine_stopped_twice_on_one_recording_quarantines_it_alone(make_daemon: MakeDaemon) -> None:
     """A recording that takes the engine with it twice is set aside with a reason; the others are done."""
     daemon = make_daemon(TRANSCRIBED_ENGINE_MAX_OPEN="1").start()
@@ -92,6 +95,7 @@ def _engine_with_a_job(daemon: Daemon) -> int:
     return found[0]
 
 
+@pytest.mark.fault(44, "SIGKILL of a real decoder")
 def test_decode_worker_killed_in_a_job(make_daemon: MakeDaemon) -> None:
     """It costs an attempt of that one file; the next attempt does it."""
     daemon = make_daemon(TRANSCRIBED_DECODE_WORKERS="1").start()
@@ -109,6 +113,7 @@ def test_decode_worker_killed_in_a_job(make_daemon: MakeDaemon) -> None:
     daemon.until(lambda: not daemon.leftovers(), "the temporary files to go", 10)
 
 
+@pytest.mark.fault(19, "SIGKILL of a real daemon")
 @pytest.mark.parametrize("stage", ["decode", "engine"])
 def test_daemon_killed_in_a_job(make_daemon: MakeDaemon, stage: str) -> None:
     """After the restart every recording is done once; no child outlives the daemon."""

@@ -212,3 +212,14 @@ def test_a_loop_that_hangs_in_its_first_step_is_stale() -> None:
     thread.ask_to_stop()
     release.set()
     assert thread.join(DEADLINE_S)
+
+
+def test_a_loop_that_is_away_does_not_count() -> None:
+    """It is in the hands of a share, which is no fault of ours; from its next beat on it counts again."""
+    pulse = Pulse()
+    thread = ActorThread("inbox", Steps(), pulse, clock=lambda: 0.0)
+    thread.beat()
+    thread.away()
+    assert pulse.stale(1000.0) == []
+    thread.beat()
+    assert pulse.stale(1000.0) == ["inbox"]

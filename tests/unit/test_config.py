@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from daemon.config import Config, DecodeConfig, EngineConfig, Loaded, OptionsConfig, load
+from daemon.config import Config, DatabaseConfig, DecodeConfig, EngineConfig, HistoryConfig, Loaded, OptionsConfig, load
 from daemon.errors import ConfigError
 from daemon.options import JobOptions
 
@@ -97,6 +97,15 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         max_duration_s = 60
         max_source_bytes = 1000
         max_spool_bytes = 2000
+        incomplete_wait_s = 5
+        [history]
+        keep_events_days = 400
+        keep_versions = 3
+        keep_jobs_days = 1000
+        [database]
+        snapshots = 30
+        snapshot_time = "23:59"
+        reserve_bytes = 0
         [[inbox]]
         path = "/srv/a"
         recursive = false
@@ -114,8 +123,8 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
     assert (inbox.path, inbox.recursive, inbox.watch) == (Path("/srv/a"), False, "poll")
     assert (inbox.settle_s, inbox.scan_interval_s) == (0.5, 2.0)
     assert set(loaded.origins.values()) == {f"file {file}"}
-    n_keys = 6 + len(OptionsConfig.model_fields) + len(EngineConfig.model_fields) + len(DecodeConfig.model_fields) + 5
-    assert len(loaded.origins) == n_keys
+    tables = (OptionsConfig, EngineConfig, DecodeConfig, HistoryConfig, DatabaseConfig)
+    assert len(loaded.origins) == 6 + sum(len(table.model_fields) for table in tables) + 5
 
 
 def test_a_configuration_is_frozen(elsewhere: Path) -> None:

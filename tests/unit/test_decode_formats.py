@@ -208,6 +208,7 @@ def test_a_video_without_sound_is_empty(tmp_path: Path) -> None:
         decode(tmp_path / "a.mp4")
 
 
+@pytest.mark.fault(39, "each format under another name")
 def test_a_name_with_the_wrong_extension_does_not_matter(tmp_path: Path) -> None:
     """The content decides: AAC named .wav and WAV named .mp3 are read."""
     encoded(tmp_path / "a.m4a", "aac").rename(tmp_path / "a.wav")
@@ -217,6 +218,7 @@ def test_a_name_with_the_wrong_extension_does_not_matter(tmp_path: Path) -> None
     assert decode(tmp_path / "b.mp3")[0].reading.codec == "pcm_16"
 
 
+@pytest.mark.fault(35, "files cut in the middle")
 @pytest.mark.parametrize(("format_name", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("AIFF", "PCM_24")])
 def test_a_truncated_recording_shows_in_its_durations(tmp_path: Path, format_name: str, subtype: str) -> None:
     """What is there is decoded, and the declared duration stays that of the whole."""
@@ -230,6 +232,7 @@ def test_a_truncated_recording_shows_in_its_durations(tmp_path: Path, format_nam
     assert 5 < reading.decoded_s < 15
 
 
+@pytest.mark.fault(35, "bytes flipped")
 @pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.mp3", "libmp3lame")])
 def test_damage_in_the_middle_costs_only_the_damaged_packets(tmp_path: Path, name: str, codec: str) -> None:
     """Some flipped bytes are counted, and what follows is decoded."""
@@ -292,6 +295,7 @@ def crc(content: bytes, polynomial: int, n_bits: int) -> int:
     return value
 
 
+@pytest.mark.fault(38, "a small file of many hours")
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_small_file_that_claims_hours_stops_at_the_limit(tmp_path: Path, declared: bool) -> None:
     """Some kilobytes of FLAC hold hours of silence: refused by the header if it says so, else while decoding."""
@@ -302,6 +306,7 @@ def test_a_small_file_that_claims_hours_stops_at_the_limit(tmp_path: Path, decla
         decode(tmp_path / "a.flac", DecodeLimits(max_duration_s=600))
 
 
+@pytest.mark.fault(38, "1 Hz, 2^31 Hz, 65,535 channels")
 @pytest.mark.parametrize(
     ("rate_hz", "channels", "reason"),
     [(1, 1, "1 Hz"), (2**31, 1, "2147483648 Hz"), (16_000, 65_535, "65535 channels"), (16_000, 65, "65 channels")],
@@ -322,6 +327,7 @@ def test_a_file_over_the_limit_on_bytes_is_refused_unread(tmp_path: Path) -> Non
         decode(tmp_path / "a.wav")
 
 
+@pytest.mark.fault(34, "a header without samples")
 def test_a_header_without_samples_is_empty(tmp_path: Path) -> None:
     """44 bytes of WAV header, and a file of no bytes, have their own reason."""
     (tmp_path / "a.wav").write_bytes(wav_header(n_bytes=0))
@@ -340,6 +346,7 @@ def test_noise_is_unreadable(tmp_path: Path, seed: int) -> None:
         decode(tmp_path / "a.mp3")
 
 
+@pytest.mark.fault(40, "ffconcat, m3u8 and the like")
 def test_a_playlist_never_opens_its_neighbours(tmp_path: Path) -> None:
     """An ffconcat script, as text or with zeros behind, is refused; the file that it names is not transcribed."""
     soundfile.write(tmp_path / "secret.wav", chirp(), RATE_HZ)
@@ -349,6 +356,7 @@ def test_a_playlist_never_opens_its_neighbours(tmp_path: Path) -> None:
             decode(tmp_path / "a.wav")
 
 
+@pytest.mark.fault(40, "a playlist given to FFmpeg itself")
 @pytest.mark.parametrize("script", [b"ffconcat version 1.0\nfile secret.wav\n", b"#EXTM3U\n#EXTINF:4,\nsecret.wav\n"])
 def test_even_past_the_first_look_ffmpeg_opens_no_playlist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: bytes
@@ -379,14 +387,6 @@ def test_the_last_resort_gives_the_same_samples(tmp_path: Path, monkeypatch: pyt
         samples = np.frombuffer(b"".join(resampled(track.frames())), np.int16)
     assert len(samples) == len(expected)
     assert np.abs(samples.astype(np.int32) - expected).max() <= 2
-
-
-def test_without_ffmpeg_the_last_resort_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without ffmpeg needs none: the reason is one of several in the message."""
-    monkeypatch.setenv("PATH", os.fspath(tmp_path))
-    (tmp_path / "a.mp3").write_bytes(np.random.default_rng(0).bytes(10_000))
-    with pytest.raises(UnreadableRecording, match="there is no ffmpeg on this machine"):
-        decode(tmp_path / "a.mp3")
 
 
 def test_a_reading_is_short_only_beyond_both_margins() -> None:

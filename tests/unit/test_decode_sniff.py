@@ -5,6 +5,8 @@ import pytest
 from daemon.decode.sniff import not_a_recording, reader_order
 
 
+@pytest.mark.fault(39, "text, archives and programs")
+@pytest.mark.fault(40, "playlists by their content")
 @pytest.mark.parametrize(
     "head",
     [

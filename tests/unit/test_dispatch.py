@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from daemon import dispatch
+from daemon import shares as shares_module
 from daemon.ahead import Ahead
+from daemon.clock import monotonic_s
 from daemon.dispatch import BLOCKED_S, RETRY_S, Dispatcher
 from daemon.errors import (
     ConfigError,
@@ -23,6 +25,7 @@ from daemon.errors import (
     JobCancelled,
     OutputBlocked,
     Quarantined,
+    RecordingIncomplete,
     RecordingTooLarge,
     SourceBlocked,
     SourceChanged,
@@ -51,6 +54,8 @@ class Office:
         self.work: Work = finish
         self.looked_again: list[bytes] = []
         self.watched: set[bytes] = set()
+        self.not_ready: list[bytes] = []
+        self.blocked: list[bytes] = []
         self.ahead = Ahead(1, 1)
         self.woken = threading.Semaphore(0)
         self._kept = KeptDocuments(root / "kept")
@@ -61,6 +66,8 @@ class Office:
             look_again=self.looked_again.append,
             watches=self.watched.__contains__,
             wake=self.woken.release,
+            not_ready=lambda: self.not_ready,
+            blocked=lambda path: self.blocked.append(path),
         )
 
     def _shop(self, patiently: Patiently) -> Workshop:
@@ -186,6 +193,15 @@ def test_what_lies_outside_of_the_job_is_waited_for(office: Office, error: Excep
     job = office.run()
     assert (job.state, job.reason, job.attempt) == (JobState.WAITING, "blocked", 0)
     assert BLOCKED_S[0] - 20 < delay_s(job) <= BLOCKED_S[0]
+
+
+def test_an_incomplete_recording_waits_as_long_as_it_may_grow(office: Office) -> None:
+    """Its attempt is refunded, and the reason says what is missing."""
+    office.enqueue()
+    office.fail_with(RecordingIncomplete("incomplete: only 3 s of 10 s", wait_s=200))
+    job = office.run()
+    assert (job.state, job.attempt, job.reason) == (JobState.WAITING, 0, "incomplete: only 3 s of 10 s")
+    assert delay_s(job) == pytest.approx(200, abs=20)
 
 
 def test_what_stays_blocked_is_tried_less_often(office: Office) -> None:
@@ -316,7 +332,7 @@ def test_a_step_ends_however_soon_the_jobs_do(office: Office, monkeypatch: pytes
     claim = office.store.claim
     n_claimed = 0
 
-    def claim_when_the_last_has_ended(at: datetime) -> Job | None:
+    def claim_when_the_last_has_ended(at: datetime, _but_not_in: Collection[bytes]) -> Job | None:
         nonlocal n_claimed
         if n_claimed:
             office.wait()
@@ -386,6 +402,7 @@ def test_a_job_that_ends_within_the_grace_is_done(office: Office) -> None:
     assert states == [JobState.DONE] * N_IN_HAND + [JobState.QUEUED]
 
 
+@pytest.mark.fault(50, "a stop in the middle of a job")
 @pytest.mark.parametrize(
     "error", [JobCancelled("cancelled"), DecodeFailed("ended"), EngineUnavailable("ended"), EngineDied("x", n_inside=1)]
 )
@@ -424,6 +441,7 @@ def test_a_job_that_a_person_cancelled_stays_so_in_a_stop(office: Office) -> Non
     assert office.job(job_id).state is JobState.CANCELLED
 
 
+@pytest.mark.fault(50, "a second signal")
 def test_a_second_signal_ends_the_grace(office: Office) -> None:
     """However long the grace is; the call takes no lock, since a signal handler makes it."""
     office.work = until_cancelled
@@ -466,7 +484,7 @@ def test_a_job_claimed_while_a_stop_begins_goes_back(office: Office, monkeypatch
     (job_id,) = office.enqueue()
     real = office.store.claim
 
-    def claim_and_stop(at: datetime) -> Job | None:
+    def claim_and_stop(at: datetime, _but_not_in: Collection[bytes]) -> Job | None:
         job = real(at)
         assert office.dispatcher.drain(0)
         return job
@@ -488,6 +506,7 @@ def failing(real: Callable[..., Any], errors: list[Exception]) -> Callable[..., 
     return call
 
 
+@pytest.mark.fault(29, "SQLITE_BUSY from each write")
 def test_a_locked_history_is_waited_out(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Finished work is not thrown away because of somebody's open transaction or a full disk."""
     errors: list[Exception] = [StorageBusy("locked"), StorageFull("full"), StorageBusy("locked")]
@@ -584,3 +603,99 @@ def test_a_stop_sends_back_what_was_not_begun(office: Office) -> None:
         assert (office.job(second).state, office.job(second).attempt) == (JobState.QUEUED, 0)
         office.dispatcher.hurry()
         assert draining.result(20)
+
+
+def test_a_job_that_hangs_in_a_share_takes_no_place(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for as many as before, the others go on, and a stop does not wait for those that hang."""
+    monkeypatch.setattr(shares_module, "SILENT_S", 0.05)
+    answers = threading.Event()
+
+    def hang(activity: Activity, shop: Workshop) -> Result:
+        with shop.touching(activity):
+            assert answers.wait(20)
+        return finish(activity, shop)
+
+    office.work = hang
+    hung = office.enqueue(N_IN_HAND)
+    office.dispatcher.step(0)
+    office.enqueue(N_IN_HAND + 1)  # those that hang keep their row; one more is new
+    office.dispatcher.step(0)
+    assert len(office.dispatcher.activities()) == N_IN_HAND
+    while not all(activity.hangs(monotonic_s()) for activity in office.dispatcher.activities()):
+        pass
+    office.work = finish
+    office.dispatcher.step(0)
+    office.wait()
+    assert len(office.dispatcher.activities()) == N_IN_HAND
+    assert not office.dispatcher.drain(20)  # at once
+    answers.set()
+    office.wait(N_IN_HAND)
+    assert {office.job(job_id).state for job_id in hung} == {JobState.DONE}
+
+
+def test_a_job_of_a_silent_share_gives_its_decoder_to_others(office: Office) -> None:
+    """It is queued again with its attempt refunded, and says why; one that is past decoding goes on."""
+    office.work = until_cancelled
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    office.dispatcher.desert(b"/other", "not answering")
+    assert office.dispatcher.activities()[0].deserted == ""
+    office.dispatcher.desert(b"/inbox", "not answering")
+    office.wait()
+    after = office.job(job_id)
+    assert (after.state, after.reason, after.attempt) == (JobState.QUEUED, "not answering", 0)
+
+
+def test_jobs_of_an_inbox_that_is_away_are_not_claimed(office: Office) -> None:
+    """They stay as they are until it is there."""
+    office.not_ready = [b"/inbox"]
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert (office.job(job_id).state, office.job(job_id).lease) == (JobState.QUEUED, 0)
+    office.not_ready = []
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.job(job_id).state is JobState.DONE
+
+
+def test_a_job_that_is_published_already_cannot_be_cancelled(office: Office) -> None:
+    """Whoever asks is told so, and the job is done; nobody hears "cancelled" of a transcript that then appears."""
+    publishes, go_on = threading.Event(), threading.Event()
+
+    def publish(activity: Activity, shop: Workshop) -> Result:
+        activity.begin_publishing()
+        publishes.set()
+        assert go_on.wait(20)
+        return finish(activity, shop)
+
+    office.work = publish
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert publishes.wait(20)
+    assert not office.dispatcher.cancel(job_id)
+    go_on.set()
+    office.wait()
+    assert office.job(job_id).state is JobState.DONE
+
+
+def test_a_job_that_was_cancelled_is_not_published(office: Office) -> None:
+    """Also one whose last window was ready before it looked up."""
+
+    def publish(activity: Activity, shop: Workshop) -> Result:
+        assert activity.cancelled.wait(20)
+        activity.begin_publishing()
+        return finish(activity, shop)
+
+    office.work = publish
+    (job_id,) = office.enqueue()
+    office.dispatcher.step(0)
+    assert office.dispatcher.cancel(job_id)
+    office.wait()
+    assert office.job(job_id).state is JobState.CANCELLED
+
+
+def test_a_blocked_folder_is_told(office: Office) -> None:
+    """The inbox looks when it can be written again."""
+    office.fail_with(OutputBlocked("full"))
+    office.run()
+    assert office.blocked == [b"/inbox/0.wav"]

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from daemon.cli.app import app
-from daemon.config import Config, DecodeConfig, EngineConfig, InboxConfig, load
+from daemon.config import Config, DatabaseConfig, DecodeConfig, EngineConfig, HistoryConfig, InboxConfig, load
 from daemon.options import FORMATS
 from storage.records import JobState
 
@@ -31,7 +31,7 @@ def test_the_readme_names_every_command(command: str) -> None:
     assert f"`transcribed {command}" in README
 
 
-@pytest.mark.parametrize("model", [Config, InboxConfig, EngineConfig, DecodeConfig])
+@pytest.mark.parametrize("model", [Config, InboxConfig, EngineConfig, DecodeConfig, DatabaseConfig, HistoryConfig])
 def test_the_readme_names_every_key(model: type[Config]) -> None:
     """Every key of the configuration is there, in the example or in the text."""
     missing = [key for key in model.model_fields if not re.search(rf"\b{key}\b", README)]
@@ -48,7 +48,7 @@ def test_the_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:
         assert config.inbox[0].path == Path("/srv/inbox")
     defaults = load(_written(tmp_path, ""), {}).config
     read = load(_written(tmp_path, example), {}).config
-    for section in ("options", "engine", "decode"):
+    for section in ("options", "engine", "decode", "database"):
         assert getattr(read, section) == getattr(defaults, section)
 
 

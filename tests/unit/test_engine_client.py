@@ -143,6 +143,7 @@ def test_the_status_follows_the_engine(build: Build) -> None:
         run(engine, request())
 
 
+@pytest.mark.fault(43, "SIGKILL between two windows")
 def test_a_death_costs_no_finished_window(build: Build) -> None:
     """The checkpoint keeps what was done; the next call goes on after it in a new process."""
     engine = build()
@@ -171,6 +172,7 @@ def test_two_jobs_in_a_dying_engine_are_both_suspects(build: Build, tmp_path: Pa
     assert not innocent.value.alone
 
 
+@pytest.mark.fault(43, "an engine that always dies")
 def test_an_engine_that_keeps_dying_is_left_alone(build: Build) -> None:
     """After so many deaths a job is told at once that there is no engine."""
     engine = build(max_deaths=2)
@@ -181,6 +183,7 @@ def test_an_engine_that_keeps_dying_is_left_alone(build: Build) -> None:
         run(engine, request())
 
 
+@pytest.mark.fault(42, "SIGSTOP of the engine")
 def test_a_silent_engine_is_killed(build: Build) -> None:
     """A process without a heartbeat is taken for dead: it may hang in a driver for ever."""
     engine = build(limits=Limits(silence_s=0.5))
@@ -189,6 +192,7 @@ def test_a_silent_engine_is_killed(build: Build) -> None:
     assert engine.status().state == "down"
 
 
+@pytest.mark.fault(42, "an engine that lives and does nothing")
 def test_an_engine_that_finishes_no_window_is_killed(build: Build) -> None:
     """A heart may beat in a process that does no work any more."""
     engine = build(limits=Limits(window_s=0.5))
@@ -304,6 +308,7 @@ def test_every_device_has_an_engine(build: Build) -> None:
     assert len({seat.pid for seat in seats}) == 2
 
 
+@pytest.mark.fault(48, "one device that cannot load")
 def test_a_broken_device_does_not_stop_the_others(build: Build) -> None:
     """The start goes on with the rest; a model that none can run is the operator's."""
     engine = build(device="cuda:0,1")
@@ -328,6 +333,7 @@ def test_a_job_that_meets_a_broken_device_goes_to_the_next(build: Build) -> None
     assert len(run(engine, request()).segments) == 3
 
 
+@pytest.mark.fault(47, "one device whose engine always dies")
 def test_a_dead_device_gives_its_jobs_to_the_others(build: Build) -> None:
     """While it waits to be started again."""
     engine = build(device="cuda:0,1", backoff_s=60.0)
@@ -435,6 +441,8 @@ def in_a_crowd(engine: Engine, jobs: Sequence[Request]) -> tuple[dict[int, Trans
     return found, blamed, max(deaths.values())
 
 
+@pytest.mark.fault(43, "one killer among many")
+@pytest.mark.fault(44, "SIGKILL with many recordings inside")
 @pytest.mark.parametrize("n_killers", [1, 2])
 def test_a_killer_is_found_in_a_crowd(build: Build, tmp_path: Path, n_killers: int) -> None:
     """It alone is blamed, after few deaths; everyone else gets a transcript, most of them never alone."""
@@ -530,6 +538,7 @@ def test_a_model_that_cannot_be_loaded_is_the_operators(build: Build) -> None:
     assert len(run(engine, request()).segments) == 3
 
 
+@pytest.mark.fault(48, "an engine that ends while it loads")
 def test_a_crash_while_loading_is_no_verdict(build: Build, output: list[str]) -> None:
     """It may work later; the last words of the process are in the log."""
     engine = build()
@@ -538,6 +547,7 @@ def test_a_crash_while_loading_is_no_verdict(build: Build, output: list[str]) ->
     wait_until(lambda: "about to crash" in output)
 
 
+@pytest.mark.fault(45, "a model that does not fit")
 def test_a_full_device_passes(build: Build) -> None:
     """Somebody else's memory for the moment: nothing for the operator to mend."""
     engine = build()

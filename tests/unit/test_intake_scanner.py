@@ -36,6 +36,7 @@ def test_a_tree_is_searched_to_the_bottom(tmp_path: Path) -> None:
     assert names(tmp_path, recursive=False) == {"a.wav"}
 
 
+@pytest.mark.fault(11, "each kind of file")
 def test_only_regular_files_are_recordings(tmp_path: Path) -> None:
     """A link, a FIFO, a socket, a device and a folder may be named like one; none is opened, so nothing hangs."""
     (tmp_path / "target").write_bytes(b"x")
@@ -73,6 +74,7 @@ def test_a_hard_link_is_a_recording(tmp_path: Path) -> None:
     assert names(tmp_path / "inbox") == {"b.wav"}
 
 
+@pytest.mark.fault(13, "names of odd bytes")
 def test_every_name_that_a_disk_can_hold_is_found(tmp_path: Path) -> None:
     """Bytes that are no UTF-8, 255 bytes of name, line breaks, right-to-left marks."""
     root = os.fsencode(tmp_path)

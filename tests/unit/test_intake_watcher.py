@@ -77,6 +77,7 @@ def in_a_new_folder(path: Path) -> None:
     outside.rename(path.parent / "tree")
 
 
+@pytest.mark.fault(5, "write, rename, link and move")
 @pytest.mark.parametrize("arrive", [created, renamed_in, renamed_within, in_a_new_folder])
 def test_whatever_way_a_file_arrives_it_wakes(
     tmp_path: Path, make: Callable[..., Watcher], arrive: Callable[[Path], None]
@@ -172,6 +173,7 @@ def test_closing_leaves_nothing_behind(
     assert not watcher.working()
 
 
+@pytest.mark.fault(25, "a handler that raises")
 def test_an_error_in_the_handler_does_not_end_the_watch(tmp_path: Path, make: Callable[..., Watcher]) -> None:
     """It would end watchdog's thread without a word, and every later event with it."""
     woken = threading.Event()
@@ -191,6 +193,7 @@ def test_an_error_in_the_handler_does_not_end_the_watch(tmp_path: Path, make: Ca
     assert watcher.working()
 
 
+@pytest.mark.fault(13, "an event with such a name")
 def test_names_that_are_no_utf8_wake_like_others(tmp_path: Path, make: Callable[..., Watcher]) -> None:
     """Some libraries end the whole watch at such a name."""
     woken = threading.Event()
@@ -213,6 +216,7 @@ def test_a_folder_given_by_a_link_is_watched(tmp_path: Path, make: Callable[...,
     assert woken.wait(DEADLINE_S)
 
 
+@pytest.mark.fault(25, "the inbox replaced")
 def test_a_watch_on_a_folder_that_was_replaced_does_not_work(tmp_path: Path, make: Callable[..., Watcher]) -> None:
     """The thread is alive and blind: it watches the old one."""
     inbox = tmp_path / "inbox"
@@ -255,6 +259,7 @@ class _Refusing:
         self.stopped = True
 
 
+@pytest.mark.fault(24, "ENOSPC and EMFILE from inotify")
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
@@ -295,6 +300,7 @@ def test_a_refusal_when_inotify_is_opened_is_one_too(
     assert "max_user_instances" in caplog.text
 
 
+@pytest.mark.fault(24, "ENOSPC from inotify")
 def test_a_watch_that_the_system_refused_leaves_no_thread(
     tmp_path: Path,
     make: Callable[..., Watcher],

@@ -55,6 +55,7 @@ def test_a_lock_names_its_holder(tmp_path: Path) -> None:
     lock.release()
 
 
+@pytest.mark.fault(22, "a second process")
 def test_another_process_is_refused_by_name(tmp_path: Path) -> None:
     """Its process id and state folder say which one to stop."""
     path = tmp_path / "lock"
@@ -69,6 +70,7 @@ def test_another_process_is_refused_by_name(tmp_path: Path) -> None:
         assert holder.pid == process.pid
 
 
+@pytest.mark.fault(22, "kill -9 of the first")
 def test_kill_9_gives_the_lock_back(tmp_path: Path) -> None:
     """The kernel does it; nobody has to clean up, and the old name is not taken for a holder."""
     path = tmp_path / "lock"

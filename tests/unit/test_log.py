@@ -44,6 +44,7 @@ def record(message: str, *arguments: object, level: int = logging.INFO) -> loggi
     return logging.LogRecord("test", level, __file__, 1, message, arguments, None)
 
 
+@pytest.mark.fault(53, "newlines, ANSI and bidi marks in names")
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 def test_a_record_is_one_line_whatever_a_name_holds(
@@ -152,6 +153,7 @@ def test_set_up_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("once") == 1
 
 
+@pytest.mark.fault(52, "stdout closed")
 def test_a_closed_stdout_does_not_reach_the_work(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_closed_stdout_does_not_reach_the_work(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.fault(52, "a reader that is gone")
 def test_a_broken_pipe_does_not_reach_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader of our lines may go away."""
     reading, writing = os.pipe()

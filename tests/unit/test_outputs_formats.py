@@ -133,6 +133,15 @@ def test_a_notice_comes_before_the_words() -> None:
     assert json.loads(render(partial, "json"))["notice"].startswith("partial")
 
 
+def test_subtitles_say_at_their_end_that_the_rest_is_missing() -> None:
+    """They have no place for a comment; whoever watches to the end sees why there is no more."""
+    partial = document(said("Half of"), outcome="partial", notice="partial: only 60 s of 120 s could be decoded")
+    cues = render(partial, "srt").decode().split("\n\n")
+    assert cues[-1].splitlines()[0] == "2"
+    assert cues[-1].splitlines()[2] == "[partial: only 60 s of 120 s could be decoded]"
+    assert render(document(said("All")), "srt").decode().count("-->") == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [

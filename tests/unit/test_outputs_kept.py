@@ -77,6 +77,7 @@ def test_a_later_document_replaces_the_earlier(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["1.json"]
 
 
+@pytest.mark.fault(20, "the order of fsync and rename")
 def test_it_is_on_disk_before_it_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is synced, then renamed, then its folder is synced: after a power cut it is whole or not there."""
     documents = KeptDocuments(folder)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def test_until_the_commit_only_hidden_files_are_there(inbox: Path) -> None:
     assert names(inbox) == set()
 
 
+@pytest.mark.fault(20, "the order of fsync and link")
 def test_content_is_on_disk_before_it_has_a_name(inbox: Path, calls: Calls) -> None:
     """Each file is synced before any is linked, and the folder after all: a power cut leaves no empty transcript."""
     outputs = stage(recording(inbox), CONTENTS, {})
@@ -134,16 +136,123 @@ def test_the_text_comes_last(inbox: Path) -> None:
     assert [output.format for output in stage(recording(inbox), CONTENTS, {})] == ["srt", "json", "txt"]
 
 
-def test_rights_are_those_of_any_new_file(inbox: Path) -> None:
-    """Transcripts are as readable as the umask says: colleagues on the share can open them."""
-    old = os.umask(0o027)
+@pytest.mark.parametrize(
+    ("folder", "source", "expected"),
+    [
+        (0o755, 0o644, 0o644),
+        (0o775, 0o644, 0o664),  # the group may replace files here, so it may write this one
+        (0o2770, 0o640, 0o660),
+        (0o777, 0o666, 0o664),  # nobody else may: a transcript is not for everybody to change
+        (0o755, 0o600, 0o600),  # a private recording in an open folder
+        (0o750, 0o440, 0o640),
+        (0o1777, 0o604, 0o604),
+    ],
+)
+def test_who_may_read_the_recording_may_read_the_transcript(
+    inbox: Path, folder: int, source: int, expected: int
+) -> None:
+    """Whatever the umask of the service is: it knows nothing of the folder."""
+    path = recording(inbox)
+    os.chmod(path, source)
+    inbox.chmod(folder)
+    old = os.umask(0o077)
     try:
-        (output,) = published(inbox, {"txt": b"x"})
+        outputs = stage(path, {"txt": b"x"}, {})
+        commit(outputs, {})
     finally:
         os.umask(old)
-    assert os.stat(output.path).st_mode & 0o777 == 0o640
+    assert os.stat(outputs[0].path).st_mode & 0o777 == expected
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize(("gid", "mode", "expected"), [(4321, 0o640, 0o660), (99, 0o640, 0o600), (99, 0o644, 0o664)])
+def test_group_of_the_folder_and_owner_of_the_recording(inbox: Path, gid: int, mode: int, expected: int) -> None:
+    """The group is that of the folder; what the recording grants to another group, it does not grant to this one."""
+    path = recording(inbox)
+    os.chmod(path, mode)
+    os.chown(path, 1234, gid)
+    os.chown(inbox, -1, 4321)
+    inbox.chmod(0o770)
+    outputs = stage(path, {"txt": b"x"}, {})
+    commit(outputs, {})
+    status = os.stat(outputs[0].path)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 4321, expected)
+
+
+def default_acl(group: int, mask: int, other: int) -> bytes:
+    """An ACL as the kernel keeps it (linux/posix_acl_xattr.h): user 1234 has all rights, under *mask*."""
+    nobody = 0xFFFFFFFF
+    entries = [(0x01, 7, nobody), (0x02, 7, 1234), (0x04, group, nobody), (0x10, mask, nobody), (0x20, other, nobody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_default_acl_of_the_folder_counts(inbox: Path) -> None:
+    """Somebody decided on purpose who reads what is made here, and the named user keeps his rights."""
+    path = recording(inbox)
+    try:
+        os.setxattr(inbox, "system.posix_acl_default", default_acl(5, 7, 0))
+    except OSError as error:
+        pytest.skip(f"no ACLs here: {error}")
+    outputs = stage(path, {"txt": b"x"}, {})
+    commit(outputs, {})
+    assert os.stat(outputs[0].path).st_mode & 0o777 == 0o660
+    acl = os.getxattr(outputs[0].path, "system.posix_acl_access")
+    assert struct.pack("<HHI", 0x02, 7, 1234) in acl
+    assert struct.pack("<HHI", 0x10, 6, 0xFFFFFFFF) in acl
+
+
+def test_nobody_else_may_look_before_it_is_known_who_may(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the temporary file is ours alone, also for the moment in which it is written."""
+    path = recording(inbox)
+    seen: list[int] = []
+
+    def fchmod(fd: int, mode: int) -> None:
+        seen.append(os.fstat(fd).st_mode & 0o777)
+        real(fd, mode)
+
+    real = os.fchmod
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    stage(path, {"txt": b"x"}, {})
+    assert seen == [0o600]
+
+
+@pytest.mark.fault(14, "a filesystem with names of 143 bytes")
+@pytest.mark.parametrize("longest", [143, 255])
+def test_names_fit_the_filesystem(inbox: Path, monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    """ECryptfs takes 143 bytes, and says so: a long name is cut to what fits, with a mark of the whole."""
+
+    def pathconf(_path: object, _name: object) -> int:
+        return longest
+
+    monkeypatch.setattr(os, "pathconf", pathconf)
+    path = inbox / f"{'x' * (longest - 5)}.flac"
+    path.write_bytes(b"RIFF")
+    outputs = stage(os.fsencode(path), CONTENTS, {})
+    commit(outputs, {})
+    assert max(len(os.path.basename(output.path)) for output in outputs) == longest
+    assert all(os.path.exists(output.path) for output in outputs)
+
+
+@pytest.mark.parametrize("what", ["folder", "dangling link", "fifo"])
+def test_whatever_is_in_the_place_of_a_transcript_stays(inbox: Path, what: str) -> None:
+    """The transcript takes another name, as with a file that is not ours; nothing is followed, nothing hangs."""
+    place = inbox / "memo.txt"
+    if what == "folder":
+        place.mkdir()
+    elif what == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/nowhere")
+    before = place.lstat()
+    path = recording(inbox)
+    mine = {os.fsencode(place): {"aa"}}  # even where we wrote a file of that name before
+    outputs = stage(path, {"txt": b"x"}, mine)
+    commit(outputs, mine)
+    assert [os.path.basename(output.path) for output in outputs] == [b"memo.wav.txt"]
+    assert os.path.samestat(place.lstat(), before)
+
+
+@pytest.mark.fault(15, "a foreign a.txt")
 def test_a_foreign_file_is_never_touched(inbox: Path) -> None:
     """A file that we did not write keeps its name and its content; the whole set goes elsewhere."""
     (inbox / "memo.srt").write_text("by hand")
@@ -162,6 +271,7 @@ def test_our_unchanged_file_is_replaced_at_once(inbox: Path) -> None:
     assert names(inbox) == {"memo.txt", "memo.srt", "memo.json"}
 
 
+@pytest.mark.fault(8, "an edited transcript")
 def test_an_edited_transcript_is_kept(inbox: Path) -> None:
     """What a person corrected is not ours any more."""
     first = published(inbox)
@@ -245,6 +355,9 @@ def tried(inbox: Path) -> tuple[tuple[Output, ...], str]:
     return outputs, ""
 
 
+@pytest.mark.fault(16, "EROFS at each call")
+@pytest.mark.fault(17, "ENOSPC and EDQUOT at each call")
+@pytest.mark.fault(21, "EIO at each call, fsync among them")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EDQUOT])
 def test_any_call_may_fail(inbox: Path, calls: Calls, number: int) -> None:
     """Whichever call fails, the error says so, no half file is visible, and the next try succeeds."""
@@ -274,6 +387,7 @@ def test_any_call_may_fail(inbox: Path, calls: Calls, number: int) -> None:
     assert nth > 10
 
 
+@pytest.mark.fault(19, "an end at each call of the publication")
 @pytest.mark.parametrize("links", [True, False])
 def test_a_crash_at_any_step_is_mended_by_a_second_commit(
     inbox: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch, links: bool

@@ -15,7 +15,7 @@ from daemon.outputs.kept import Kept, KeptDocuments
 from daemon.recovery import recover
 from daemon.transcript import Transcript
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, StoredSegment
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 RESULT = Result(Outcome.OK, "", "en", 0.9, "base", "cpu", "int8", 2.0, 1, 2)
@@ -52,11 +52,12 @@ class Wreck:
         self.store.publishing(job, outputs, RESULT, AT)
         return job, outputs
 
-    def recover(self) -> int:
-        """The next daemon starts."""
+    def recover(self) -> None:
+        """The next daemon starts, and the inbox is there."""
         self.store.close()
         self.store = JobStore.open(self._database, "daemon-2")
-        return recover(self.store, self.spool, self.kept)
+        self.unsettled = recover(self.store, self.spool, self.kept)
+        self.unsettled.settle(os.fsencode(self.inbox))
 
     def job(self, job: Job) -> Job:
         """The job as the history has it now."""
@@ -76,6 +77,7 @@ def wreck(tmp_path: Path) -> Iterator[Wreck]:
     wreck.store.close()
 
 
+@pytest.mark.fault(19, "an end between the links")
 @pytest.mark.parametrize("n_linked", range(4))
 @pytest.mark.parametrize("unlinked", [False, True])
 def test_a_publication_is_brought_to_its_end(wreck: Wreck, n_linked: int, unlinked: bool) -> None:
@@ -85,12 +87,21 @@ def test_a_publication_is_brought_to_its_end(wreck: Wreck, n_linked: int, unlink
         os.link(output.temp_path, output.path)
         if number < n_linked or unlinked:
             os.unlink(output.temp_path)
-    assert wreck.recover() == 1
+    wreck.recover()
     assert wreck.names() == {"memo.txt", "memo.srt", "memo.json"}
     assert (wreck.inbox / "memo.txt").read_bytes() == CONTENTS["txt"]
     after = wreck.job(job)
     assert (after.state, after.outcome, after.attempt) == (JobState.DONE, Outcome.OK, 1)
     assert after.outputs == outputs
+
+
+def test_the_text_survives_the_daemon(wreck: Wreck) -> None:
+    """It is on disk with the intent: a job that the next daemon publishes can be searched like any other."""
+    job = wreck.claim()
+    outputs = publish.stage(job.path, CONTENTS, {})
+    wreck.store.publishing(job, outputs, RESULT, AT, [StoredSegment(0.0, 1.0, "Good morning.", -0.2)])
+    wreck.recover()
+    assert [hit.job_id for hit in wreck.store.search(["good morning"])] == [job.id]
 
 
 def test_a_name_that_was_only_reserved_is_used(wreck: Wreck) -> None:
@@ -107,11 +118,12 @@ def test_before_the_intent_the_job_is_queued(wreck: Wreck) -> None:
     job = wreck.claim()
     publish.stage(job.path, CONTENTS, {})
     (wreck.spool / "1-1.s16").write_bytes(b"samples")
-    assert wreck.recover() == 0
+    wreck.recover()
     assert wreck.job(job).state is JobState.QUEUED
     assert list(wreck.spool.iterdir()) == []
 
 
+@pytest.mark.fault(20, "temporary files lost")
 @pytest.mark.parametrize("n_linked", [0, 1])
 def test_without_its_temporary_files_the_job_is_done_again(wreck: Wreck, n_linked: int) -> None:
     """A power cut may take files that were never named: the job is queued, its attempt given back."""
@@ -160,7 +172,7 @@ def test_a_folder_that_is_gone_is_no_trouble(wreck: Wreck) -> None:
 
 
 def test_a_folder_that_cannot_be_written_blocks(wreck: Wreck, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job waits for the folder, says so, and comes back by itself."""
+    """What was made for it waits there, and is published by itself once the folder can be written: nothing is lost."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -169,11 +181,11 @@ def test_a_folder_that_cannot_be_written_blocks(wreck: Wreck, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "link", refuse)
         wreck.recover()
-    after = wreck.job(job)
-    assert (after.state, after.attempt) == (JobState.WAITING, 0)
-    assert "Read-only" in after.reason
-    assert after.not_before_at is not None
-    assert wreck.names() == set()
+    assert wreck.job(job).state is JobState.PUBLISHING
+    assert wreck.unsettled.inboxes() == {os.fsencode(wreck.inbox)}
+    wreck.unsettled.settle(os.fsencode(wreck.inbox))
+    assert wreck.job(job).state is JobState.DONE
+    assert wreck.unsettled.inboxes() == set()
 
 
 def test_many_jobs_are_settled_each_for_itself(wreck: Wreck) -> None:
@@ -184,7 +196,7 @@ def test_many_jobs_are_settled_each_for_itself(wreck: Wreck) -> None:
     wreck.path = wreck.inbox / "other.wav"
     wreck.path.write_bytes(b"RIFF")
     saved, _ = wreck.publishing()
-    assert wreck.recover() == 2
+    wreck.recover()
     assert wreck.job(lost).state is JobState.QUEUED
     assert wreck.job(saved).state is JobState.DONE
 

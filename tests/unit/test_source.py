@@ -124,6 +124,7 @@ def test_a_recording_that_is_gone_has_vanished(path: Path) -> None:
         opened(path.parent / "folder" / "memo.wav", expected)
 
 
+@pytest.mark.fault(11, "a FIFO in the place of the recording")
 def test_what_is_no_file_fails(path: Path) -> None:
     """A pipe or a folder in its place is never a recording; opening a pipe does not hang."""
     expected = fingerprint(path)
@@ -139,6 +140,7 @@ def test_what_is_no_file_fails(path: Path) -> None:
     assert n_open() == n_before
 
 
+@pytest.mark.fault(11, "a link to /etc/passwd")
 def test_a_link_is_not_followed(path: Path) -> None:
     """A link in its place must not lead to a file outside of the inbox."""
     expected = fingerprint(path)
@@ -178,6 +180,7 @@ def test_the_same_bytes_are_no_change(path: Path, change: Callable[[Path], None]
     source.close()
 
 
+@pytest.mark.fault(10, "other bytes of the same size")
 @pytest.mark.parametrize(
     "change",
     [
@@ -201,6 +204,7 @@ def test_other_bytes_are_a_change(path: Path, change: Callable[[Path], None]) ->
     source.close()
 
 
+@pytest.mark.fault(2, "utime set back after a write")
 def test_a_write_that_hides_its_time_is_seen(path: Path) -> None:
     """Programs that preallocate and set the time back change ctime at least."""
     source = opened(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result
+from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment
 from storage.views import VIEWS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
@@ -38,11 +38,17 @@ def started(store: JobStore, path: bytes, at: datetime) -> Job:
     return job
 
 
+LINES = (
+    StoredSegment(0.0, 3.5, "Good morning, this is about the annual budget.", -0.2),
+    StoredSegment(4.0, 7.5, "我们讨论预算。", -0.9, ("repetition", "logprob")),
+)
+
+
 def transcribe(store: JobStore, path: bytes, at: datetime, told: Result) -> None:
     job = started(store, path, at)
     store.decoded(job, source_sha256="5" * 64, audio_s=120.0, declared_s=130.0, speech_s=90.0, at=at)
     text = Output("txt", os.path.splitext(path)[0] + b".txt", b"/srv/inbox/.tr-0.part", "7" * 64)
-    store.publishing(job, [text], told, at)
+    store.publishing(job, [text], told, at, LINES)
     store.finish(job, told, at + timedelta(seconds=20))
 
 
@@ -50,6 +56,7 @@ def seed(store: JobStore) -> None:
     """One of everything."""
     at = datetime.now(UTC) - timedelta(days=1)
     store.note("daemon_started", {"version": "0.1.0"}, at)
+    transcribe(store, INTERVIEW, at, result())
     transcribe(store, INTERVIEW, at, result())
     transcribe(store, b"/srv/inbox/ben/half.mp3", at, result(Outcome.PARTIAL, "120 s of 130 s could be decoded"))
     store.fail(started(store, b"/srv/inbox/ben/broken.mp3", at), "no reader found audio in it", at)

@@ -47,7 +47,8 @@ def test_a_new_database_has_the_settings_that_durability_needs(tmp_path: Path) -
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
     assert rows(path, "PRAGMA user_version") == [(VERSION,)]
     tables = "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    assert sorted(rows(path, tables)) == [("event", 1), ("file", 1), ("job", 1), ("output", 1)]
+    strict = {name for name, is_strict in rows(path, tables) if is_strict}
+    assert strict == {"event", "file", "job", "output", "segment"}
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -61,6 +62,7 @@ def test_every_writing_connection_syncs_and_checks(tmp_path: Path) -> None:
     assert found == [2, 1, 0, 10_000]
 
 
+@pytest.mark.fault(13, "such names in the database")
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
     """Paths come back byte for byte; their readable form is valid text, and so is a reason that quotes one."""
     path = tmp_path / "odd # name?%41.db"
@@ -173,6 +175,7 @@ def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
         JobStore.open(tmp_path / "missing" / "history.db", "me")
 
 
+@pytest.mark.fault(29, "BEGIN EXCLUSIVE of another connection")
 def test_somebody_elses_lock_is_busy_and_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads go on under a foreign write lock; a write gives up after its wait and succeeds once the lock is gone."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 20)
@@ -190,6 +193,7 @@ def test_somebody_elses_lock_is_busy_and_goes_away(tmp_path: Path, monkeypatch: 
     store.close()
 
 
+@pytest.mark.fault(18, "SQLITE_FULL in a transaction")
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     """A write that finds no room raises StorageFull, changes nothing, and works again when there is room."""
     store = JobStore.open(tmp_path / "history.db", "me")
@@ -233,6 +237,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.fault(19, "kill -9 of a writer")
 def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:
     """A process that is killed right after its writes loses none of them, and the next one takes over."""
     path = tmp_path / "history.db"

@@ -233,6 +233,7 @@ def test_a_held_job_is_tried_again_by_itself(store: JobStore) -> None:
     assert claimed(store, seconds(60)).attempt == 1
 
 
+@pytest.mark.fault(28, "a due time in the far future")
 def test_a_clock_that_was_wrong_strands_no_job(store: JobStore) -> None:
     """A job put off while the clock was a year ahead is due at once when the clock is right again."""
     store.enqueue([new()], AT)
@@ -251,6 +252,7 @@ def test_a_new_claim_forgets_what_the_last_one_measured(store: JobStore) -> None
     assert (again.attempt, again.reason, again.audio_s, again.source_sha256) == (2, "", None, None)
 
 
+@pytest.mark.fault(7, "six threads that claim")
 def test_six_threads_claim_300_jobs_once_each(store: JobStore) -> None:
     """Claims from many threads are distinct and raise nothing."""
     store.enqueue([new(f"{i}.wav") for i in range(300)], AT)
@@ -329,6 +331,7 @@ def test_a_refund_takes_the_attempt_back(store: JobStore) -> None:
     assert claimed(store).attempt == 1
 
 
+@pytest.mark.fault(19, "a worker of a dead daemon writes")
 def test_a_forgotten_worker_changes_nothing(store: JobStore) -> None:
     """A claim that was put back is void, even where the next one has the same attempt number and owner."""
     store.enqueue([new()], AT)
@@ -390,6 +393,7 @@ def test_a_publication_that_was_given_up_stays_known_as_ours(store: JobStore) ->
 # Recovery
 
 
+@pytest.mark.fault(19, "running jobs of another owner")
 def test_running_jobs_of_a_dead_daemon_are_queued(store: JobStore, path: Path) -> None:
     """After a restart what ran is queued with its attempt counted, and our own jobs are left alone."""
     store.enqueue([new("a"), new("b")], AT)
@@ -529,3 +533,30 @@ def test_unknown_things_are_none(store: JobStore) -> None:
     assert store.last_done(b"/inbox/x") is None
     assert store.events(1) == []
     assert store.known_files(b"/inbox") == []
+
+
+# Inboxes that are away
+
+
+def test_jobs_of_an_inbox_that_is_away_are_left(store: JobStore) -> None:
+    """Those of the others are claimed, the oldest first."""
+    away, here = store.enqueue([new("a.wav"), replace(new("b.wav"), path=b"/other/b.wav", inbox=b"/other")], AT)
+    job = store.claim(AT, [b"/inbox"])
+    assert job is not None
+    assert job.id == here
+    assert store.claim(AT, [b"/inbox", b"/third"]) is None
+    assert stored(store, away).state is JobState.QUEUED
+    assert claimed(store).id == away
+
+
+def test_what_an_inbox_waited_for_is_there(store: JobStore) -> None:
+    """Its jobs are due now, those of other inboxes and those that the intake has to move are not."""
+    store.enqueue([new("a.wav"), replace(new("b.wav"), path=b"/other/b.wav", inbox=b"/other")], AT)
+    store.wait(new("c.wav"), "empty", AT)
+    for _ in range(2):
+        store.hold(claimed(store), "read-only", AT, delay_s=600, refund=True)
+    assert store.claim(AT) is None
+    assert store.hasten(b"/inbox", AT) == 1
+    assert store.hasten(b"/inbox", AT) == 0
+    assert claimed(store).path == b"/inbox/a.wav"
+    assert store.claim(AT) is None

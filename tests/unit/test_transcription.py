@@ -5,7 +5,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from daemon.errors import (
     EngineDied,
     OutputBlocked,
     Quarantined,
+    RecordingIncomplete,
     SourceChanged,
     SourceVanished,
     SpoolBlocked,
+    UnreadableRecording,
 )
 from daemon.options import JobOptions
 from daemon.outputs import publish
@@ -200,6 +203,53 @@ def test_a_recording_becomes_its_outputs(bench: Bench) -> None:
     assert not bench.activity.outdated
 
 
+@pytest.mark.fault(36, "a recording without speech")
+def test_the_text_of_a_recording_is_in_the_history(bench: Bench) -> None:
+    """Every line with its times can be searched once the job is done."""
+    bench.enqueue()
+    job = bench.perform()
+    (hit,) = bench.store.search(["MORNING"])
+    assert (hit.job_id, hit.path, hit.number, hit.text) == (job.id, job.path, 1, "Good morning.")
+    assert (hit.start_s, hit.end_s) == (5.0, 6.0)
+
+
+def redone(bench: Bench, text: str) -> Job:
+    """The job that a person asks for after the last one, done, with another text."""
+    last = bench.store.jobs()[0]
+    bench.engine.texts = (text,)
+    bench.store.redo(
+        [NewJob(last.path, os.fsencode(bench.inbox), last.fingerprint, last.options, last.options_digest)], AT
+    )
+    return bench.perform()
+
+
+def test_a_recording_is_transcribed_again_when_a_person_asks(bench: Bench) -> None:
+    """Though nothing changed. Our files are replaced; the earlier text stays in the history."""
+    bench.enqueue()
+    first = bench.perform()
+    second = redone(bench, "Good evening.")
+    assert (second.outcome, second.again, bench.decode.n_decoded) == (Outcome.OK, True, 2)
+    assert bench.outputs().keys() == {"memo.txt", "memo.srt"}
+    assert bench.outputs()["memo.txt"] == "Good evening.\n"
+    assert [hit.text for hit in bench.store.search(["good"])] == ["Good evening."]
+    with closing(bench.store.view("v_segments")) as rows:
+        names, *found = rows
+    texts = [(row[names.index("job_id")], row[names.index("text")], row[names.index("newest")]) for row in found]
+    assert texts == [(first.id, "Good morning.", 0), (second.id, "Good evening.", 1)]
+    assert bench.job(first.id).outputs == ()
+
+
+def test_an_edited_transcript_survives_being_asked_again(bench: Bench) -> None:
+    """The new text goes beside it."""
+    bench.enqueue()
+    bench.perform()
+    (bench.inbox / "memo.srt").write_text("edited by a person")
+    redone(bench, "Good evening.")
+    assert bench.outputs()["memo.srt"] == "edited by a person"
+    renewed = {name for name, text in bench.outputs().items() if "Good evening." in text}
+    assert renewed == {"memo.wav.txt", "memo.wav.srt"}
+
+
 def test_silence_is_an_empty_transcript(bench: Bench) -> None:
     """Nothing is invented, and the text says why it is empty."""
     bench.decode.spans = ()
@@ -209,6 +259,7 @@ def test_silence_is_an_empty_transcript(bench: Bench) -> None:
     assert bench.outputs() == {"memo.txt": "[no speech detected]\n", "memo.srt": ""}
 
 
+@pytest.mark.fault(35, "less audio than declared")
 @pytest.mark.parametrize(
     ("declared_s", "partial"),
     [(None, False), (9.0, False), (10.0, False), (11.99, False), (12.01, True), (600.0, True)],
@@ -220,6 +271,36 @@ def test_missing_audio_is_marked(bench: Bench, declared_s: float | None, partial
     job = bench.perform()
     assert job.outcome == (Outcome.PARTIAL if partial else Outcome.OK)
     assert ("partial" in bench.outputs()["memo.txt"]) == partial
+
+
+def test_a_recording_that_may_still_grow_is_not_published(bench: Bench) -> None:
+    """Half a recording, written just now, waits for the rest; when its time is over it is done as it is."""
+    bench.shop = replace(bench.shop, incomplete_wait_s=300.0)
+    bench.decode.declared_s = 20.0
+    bench.enqueue()
+    job = bench.claim()
+    with pytest.raises(RecordingIncomplete, match="only 10 s of 20 s") as caught:
+        bench.perform(job)
+    assert 200 < caught.value.wait_s <= 300
+    assert bench.outputs() == {}
+    bench.shop = replace(bench.shop, incomplete_wait_s=1e-9)
+    assert bench.perform(job).outcome == Outcome.PARTIAL
+
+
+def test_an_unreadable_recording_that_may_still_grow_waits_too(bench: Bench) -> None:
+    """An MP4 file gets its index last; one that is no recording at all is refused at once."""
+    bench.shop = replace(bench.shop, incomplete_wait_s=300.0)
+    bench.enqueue()
+    job = bench.claim()
+    bench.decode.error = UnreadableRecording("it is not audio but a text file")
+    with pytest.raises(UnreadableRecording):
+        bench.perform(job)
+    bench.decode.error.cut_off = "its index (moov) is missing"
+    with pytest.raises(RecordingIncomplete, match="index"):
+        bench.perform(job)
+    bench.shop = replace(bench.shop, incomplete_wait_s=0.0)
+    with pytest.raises(UnreadableRecording):
+        bench.perform(job)
 
 
 @pytest.mark.parametrize(("declared_s", "outcome"), [(10_100.0, "ok"), (10_102.0, "partial")])
@@ -305,6 +386,7 @@ def test_an_engine_that_dies_once_costs_nothing(bench: Bench) -> None:
     assert "engine_died" in bench.kinds(job_id)
 
 
+@pytest.mark.fault(43, "an engine that dies twice")
 def test_a_recording_that_kills_the_engine_twice_is_quarantined(bench: Bench) -> None:
     """The second time with nothing else in it, so it is to blame; nothing is published."""
     bench.engine.deaths = [died(2), died(1)]
@@ -346,6 +428,7 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(os, "open", refuse)
 
 
+@pytest.mark.fault(16, "a folder that cannot be written")
 def test_a_blocked_folder_costs_no_second_transcription(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The document is kept, and published by the next attempt without decoder and engine, after a chmod too."""
     bench.enqueue()
@@ -414,6 +497,7 @@ def test_a_document_that_cannot_be_kept_hides_no_error(bench: Bench, monkeypatch
             bench.perform()
 
 
+@pytest.mark.fault(18, "ENOSPC for the decoded audio")
 def test_a_full_state_folder_is_no_fault_of_the_recording(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The spool file cannot be made: the job waits, it does not fail."""
     bench.enqueue()
@@ -423,6 +507,7 @@ def test_a_full_state_folder_is_no_fault_of_the_recording(bench: Bench, monkeypa
             bench.perform()
 
 
+@pytest.mark.fault(10, "os.replace while it is decoded")
 def test_a_recording_replaced_while_it_is_decoded_is_not_published(bench: Bench) -> None:
     """A transcript of bytes that are no longer there would be a lie."""
 
@@ -438,6 +523,7 @@ def test_a_recording_replaced_while_it_is_decoded_is_not_published(bench: Bench)
     assert bench.kept.job_ids() == []
 
 
+@pytest.mark.fault(9, "unlink while it is decoded")
 def test_a_recording_removed_while_it_is_decoded_leaves_no_orphan(bench: Bench) -> None:
     """No transcript appears beside nothing."""
     bench.decode.meanwhile = lambda: bench.path.unlink()
@@ -447,6 +533,7 @@ def test_a_recording_removed_while_it_is_decoded_leaves_no_orphan(bench: Bench) 
     assert bench.outputs() == {}
 
 
+@pytest.mark.fault(7, "touch while it is decoded")
 def test_a_recording_touched_while_it_is_decoded_is_published(bench: Bench) -> None:
     """The same bytes are the same recording; its job has the fingerprint of now, so it is not done again."""
     bench.decode.meanwhile = lambda: touch(bench.path)
@@ -554,3 +641,37 @@ def test_names_that_are_no_utf8_go_all_the_way(bench: Bench) -> None:
     bench.enqueue()
     assert bench.perform().outcome is Outcome.OK
     assert b"caf\xe9.txt" in os.listdir(os.fsencode(bench.inbox))
+
+
+def test_a_share_that_goes_away_before_publishing_costs_no_second_transcription(bench: Bench, tmp_path: Path) -> None:
+    """It may be gone with everything on it: the document is kept, and published when it is back."""
+    job_id = bench.enqueue()
+
+    def go_away() -> None:
+        bench.inbox.rename(tmp_path / "away")
+
+    bench.decode.meanwhile = go_away
+    job = bench.claim()
+    with pytest.raises(SourceVanished):
+        bench.perform(job)
+    assert bench.kept.job_ids() == [job_id]
+    (tmp_path / "away").rename(bench.inbox)
+    bench.store.hold(job, "the recording is gone", AT, delay_s=0.0, refund=True)
+    assert bench.perform().state is JobState.DONE
+    assert bench.decode.n_decoded == 1
+
+
+def test_a_blocked_folder_is_told_with_what_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the reason knows that nothing is lost, and that nothing but the folder has to be mended."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def keep(*_: object) -> None:
+        """Its own fsync would fail as well."""
+
+    bench.enqueue()
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(bench.kept, "save", keep)
+    with pytest.raises(OutputBlocked, match="Disk quota exceeded; the transcript is made and kept"):
+        bench.perform()

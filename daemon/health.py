@@ -1,0 +1,52 @@
+"""What every part may know of the history's trouble: whether it is lost, and whether its disk is full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from storage.reserve import Reserve
+
+log = logging.getLogger(__name__)
+
+
+class HistoryHealth:
+    """Told by whoever meets the trouble, from any thread. Without a *reserve* a full disk is only waited for."""
+
+    def __init__(self, reserve: Reserve | None = None, on_lost: Callable[[], None] = lambda: None) -> None:
+        self._reserve = reserve
+        self._on_lost = on_lost
+        self._lost = ""
+
+    @property
+    def lost(self) -> str:
+        """Why the open history is not the one at its path any more; empty while it is."""
+        return self._lost
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether work may begin whose end could be written."""
+        return not self._lost and (self._reserve is None or self._reserve.held)
+
+    def lose(self, reason: str) -> None:
+        """The history is lost: no job begins any more, and the daemon ends."""
+        if not self._lost:
+            self._lost = reason
+            log.critical("The history is lost, ending: %s", reason, extra={"event": "history_lost"})
+            self._on_lost()
+
+    def make_room(self) -> bool:
+        """The disk is full: what is held back for that is given free; whether there was any."""
+        if self._reserve is None or not self._reserve.release():
+            return False
+        log.error(
+            "The disk of the state folder is full; the reserve is given free to end the jobs in hand, and none begins "
+            "until there is room: make some",
+            extra={"event": "reserve_released"},
+        )
+        return True
+
+    def restock(self) -> None:
+        """The reserve is held again, if there is room."""
+        if self._reserve is not None and not self._reserve.held and self._reserve.make():
+            log.info("The reserve for a full disk is there", extra={"event": "reserve_made"})

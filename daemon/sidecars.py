@@ -1,0 +1,226 @@
+"""One small file for each published transcript that no snapshot of the history knows yet, to rebuild the history from.
+
+It is on disk before the intent is committed. So whatever is lost of the database, each transcript is either known to
+the newest snapshot, or described here, or was never begun to be published.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.clock import utc_now
+from daemon.outputs.kept import Kept, KeptDocuments, kept_from
+from daemon.outputs.publish import digest_of
+from daemon.shares import NoAnswer, within
+from storage.adopting import Published
+from storage.jobs import JobStore
+from storage.records import Fingerprint, Job, JobState, Outcome, Output, Result, StoredSegment
+
+log = logging.getLogger(__name__)
+
+_VERSION: Final = 1
+
+SHARE_S: Final = 5.0
+"""How long the start waits for the folder of a transcript."""
+
+_IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A job as it was claimed, what came of it, and the document that its outputs are made from."""
+
+    job: Job
+    result: Result
+    outputs: tuple[Output, ...]
+    kept: Kept
+    at: datetime
+
+
+class Sidecars:
+    """A folder with one file a job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, sidecar: Sidecar) -> None:
+        """It is on disk when this returns, or a warning says why not: then the database is the only copy."""
+        path = self._path(sidecar.job.id)
+        part = path.with_suffix(".part")
+        try:
+            with part.open("w", encoding="ascii") as file:
+                file.write(json.dumps(_content(sidecar), ensure_ascii=True))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            self._sync()
+        except OSError as error:
+            log.warning("job %d: no sidecar: %s", sidecar.job.id, error, extra={"event": "sidecar_failed"})
+
+    def all(self) -> Iterator[tuple[Published, Kept]]:
+        """What each file says, the oldest job first; what a crash left half written is removed."""
+        for leftover in self._folder.glob("*.part"):
+            leftover.unlink()
+        for job_id in self.job_ids():
+            try:
+                yield _parsed(json.loads(self._path(job_id).read_bytes()))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                log.warning("%s cannot be read: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
+
+    def job_ids(self) -> list[int]:
+        """The jobs that have one, in order."""
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
+
+    def drop_known(self, standing: Mapping[int, tuple[int, JobState]]) -> int:
+        """Remove those of jobs whose end is in a snapshot, given as claims and state by job id; how many went."""
+        n_dropped = 0
+        for job_id in self.job_ids():
+            try:
+                if _is_settled(job_id, self._lease(job_id), standing):
+                    self._path(job_id).unlink(missing_ok=True)
+                    n_dropped += 1
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                log.warning("%s stays: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
+        return n_dropped
+
+    def _lease(self, job_id: int) -> int:
+        return int(json.loads(self._path(job_id).read_bytes())["job"]["lease"])
+
+    def _path(self, job_id: int) -> Path:
+        return self._folder / f"{job_id}.json"
+
+    def _sync(self) -> None:
+        fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def adopt(sidecars: Sidecars, store: JobStore, kept: KeptDocuments) -> int:
+    """Every job that only its sidecar knows is in the history; how many there were. Before `daemon.recovery`.
+
+    With its files in place it is done. Else it is publishing, for the recovery to end; where not even the temporary
+    files are left, the document is published from *kept*. Nothing is transcribed again.
+    """
+    n_adopted = 0
+    for published, document in sidecars.all():
+        job = store.job(published.job_id)
+        if _is_known(job, published):
+            continue
+        unknown = job is None or job.path != published.path
+        done = _in_place(published, store.written(published.path), edited_counts=unknown)
+        job_id = store.adopt(published, utc_now(), done=done)
+        if job_id is not None:
+            n_adopted += 1
+            if not done:
+                kept.save(job_id, document)
+            log.warning(
+                "job %d: %s is in the history again, from its sidecar",
+                *(job_id, os.fsdecode(published.path)),
+                extra={"event": "job_adopted", "job_id": job_id},
+            )
+    return n_adopted
+
+
+def _is_known(job: Job | None, published: Published) -> bool:
+    """Whether the history is as new as *published*: its intent is committed, or the job was claimed again since."""
+    if job is None or job.path != published.path:
+        return False
+    return job.lease > published.lease or (job.lease == published.lease and job.state is not JobState.RUNNING)
+
+
+def _in_place(published: Published, earlier: Mapping[bytes, frozenset[str]], *, edited_counts: bool) -> bool:
+    """Whether its outputs are there. *edited_counts*: also those that hold something that we never wrote.
+
+    Not so where the job was running: then they are not ours. What *earlier* says that we wrote there is an earlier
+    version, which this one was to replace. A share that does not answer counts as no: its thread settles the job.
+    """
+
+    def is_there(output: Output) -> bool:
+        digest = digest_of(output.path)
+        edited = edited_counts and os.path.lexists(output.path) and digest not in earlier.get(output.path, ())
+        return digest == output.sha256 or edited
+
+    try:
+        return within(SHARE_S, "sidecars", lambda: all(is_there(output) for output in published.outputs))
+    except NoAnswer:
+        return False
+
+
+def _is_settled(job_id: int, lease: int, standing: Mapping[int, tuple[int, JobState]]) -> bool:
+    known = standing.get(job_id)
+    if known is None:  # removed from the history on purpose, unless it is newer than all that is known
+        return job_id < max(standing, default=0)
+    return known[0] > lease or (known[0] == lease and known[1] not in _IN_HAND)
+
+
+def _content(sidecar: Sidecar) -> dict[str, object]:
+    job = sidecar.job
+    return {
+        "version": _VERSION,
+        "job": {
+            **{name: getattr(job, name) for name in ("id", "lease", "attempt", "max_attempts", "options_digest")},
+            "owner": job.owner,
+            "options": dict(job.options),
+            "path": os.fsdecode(job.path),
+            "inbox": os.fsdecode(job.inbox),
+            "created_at": job.created_at.isoformat(),
+            "started_at": job.started_at.isoformat() if job.started_at else None,
+        },
+        "result": asdict(sidecar.result),
+        "outputs": [
+            asdict(output) | {"path": os.fsdecode(output.path), "temp_path": os.fsdecode(output.temp_path)}
+            for output in sidecar.outputs
+        ],
+        "kept": asdict(sidecar.kept),
+        "at": sidecar.at.isoformat(),
+    }
+
+
+def _parsed(content: Mapping[str, Any]) -> tuple[Published, Kept]:
+    if content["version"] != _VERSION:
+        raise ValueError(f"version {content['version']}, not {_VERSION}")
+    job, kept = content["job"], kept_from(content["kept"])
+    document = kept.document
+    started_at = job["started_at"]
+    published = Published(
+        job_id=job["id"],
+        lease=job["lease"],
+        owner=job["owner"] or "",
+        attempt=job["attempt"],
+        max_attempts=job["max_attempts"],
+        path=os.fsencode(job["path"]),
+        inbox=os.fsencode(job["inbox"]),
+        fingerprint=Fingerprint(**content["kept"]["fingerprint"]),
+        options=job["options"],
+        options_digest=job["options_digest"],
+        source_sha256=document.source_sha256,
+        audio_s=document.audio_s,
+        declared_s=document.declared_s,
+        created_at=datetime.fromisoformat(job["created_at"]),
+        started_at=datetime.fromisoformat(started_at) if started_at else None,
+        published_at=datetime.fromisoformat(content["at"]),
+        result=_result(content["result"]),
+        outputs=tuple(_output(fields) for fields in content["outputs"]),
+        segments=tuple(
+            StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
+            for line in document.transcript.segments
+        ),
+    )
+    return published, kept
+
+
+def _result(fields: Mapping[str, Any]) -> Result:
+    return replace(Result(**fields), outcome=Outcome(fields["outcome"]))
+
+
+def _output(fields: Mapping[str, Any]) -> Output:
+    return Output(fields["format"], os.fsencode(fields["path"]), os.fsencode(fields["temp_path"]), fields["sha256"])

@@ -1,0 +1,1 @@
+"""The revisions, found by Alembic by their file names."""

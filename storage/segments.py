@@ -1,0 +1,93 @@
+"""The text of transcripts in the history: written with their publication, found by full text. Knows no question.
+
+unicode61 takes a word for what stands between spaces and marks. In scripts without spaces that would be a whole
+sentence, so their characters are indexed one by one, and a word is found as a phrase of them. The trigram tokenizer
+finds nothing under three characters, and most Chinese words have two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import delete, text
+from sqlalchemy.orm import Session
+
+from storage.records import StoredSegment
+from storage.schema import SegmentRow
+
+_SCRIPTS: Final = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f"  # Burmese
+    "\u1780-\u17ff"  # Khmer
+    "\u3040-\u30ff\u31f0-\u31ff"  # Japanese syllables
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\uac00-\ud7a3"  # Korean: has spaces, but its particles stick to the word before
+)
+_LONE: Final = re.compile(f"([{_SCRIPTS}])")
+_SPACED: Final = re.compile(f" (\x02?)([{_SCRIPTS}])(\x03?) ")
+
+# By the driver itself: SQLAlchemy would look at every value of thousands of rows while it holds the writer.
+_INSERT: Final = (
+    "INSERT INTO segment (job_id, number, start_s, end_s, text, spaced, avg_logprob, suspect)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INDEX: Final = text(
+    "INSERT INTO segment_search (rowid, text)"
+    " SELECT segment.id, segment_words.text FROM segment JOIN segment_words ON segment_words.id = segment.id"
+    " WHERE segment.job_id = :job_id ORDER BY segment.id"
+)
+_UNINDEX: Final = text(
+    "INSERT INTO segment_search (segment_search, rowid, text)"
+    " SELECT 'delete', segment.id, segment_words.text"
+    " FROM segment JOIN segment_words ON segment_words.id = segment.id WHERE segment.job_id = :job_id"
+)
+
+
+def spaced(spoken: str) -> str:
+    """*spoken* with a space on both sides of every character of a script that has no spaces between words."""
+    return _LONE.sub(r" \1 ", spoken)
+
+
+def unspaced(indexed: str) -> str:
+    """What `spaced` was given; marks (STX before, ETX behind) put in since then stay."""
+    return _SPACED.sub(r"\1\2\3", indexed)
+
+
+Rows = Sequence[tuple[object, ...]]
+
+
+def rows_of(job_id: int, segments: Sequence[StoredSegment]) -> Rows:
+    """*segments* as `write_rows` takes them, numbered from 1; made before the one writer is taken."""
+    return [_values(job_id, *numbered) for numbered in enumerate(segments, start=1)]
+
+
+def write_rows(session: Session, job_id: int, rows: Rows) -> None:
+    """The transcript of the job is *rows* and can be searched; an earlier one of it is gone."""
+    remove_segments(session, job_id)
+    if rows:
+        session.connection().exec_driver_sql(_INSERT, list(rows))
+        session.execute(_INDEX, {"job_id": job_id})
+
+
+def write_segments(session: Session, job_id: int, segments: Sequence[StoredSegment]) -> None:
+    """Both of the above at once."""
+    write_rows(session, job_id, rows_of(job_id, segments))
+
+
+def remove_segments(session: Session, job_id: int) -> None:
+    """The history knows no text of the job."""
+    session.execute(_UNINDEX, {"job_id": job_id})
+    session.execute(
+        delete(SegmentRow).where(SegmentRow.job_id == job_id), execution_options={"synchronize_session": False}
+    )
+
+
+def _values(job_id: int, number: int, segment: StoredSegment) -> tuple[object, ...]:
+    spoken = segment.text.encode("utf-8", "backslashreplace").decode().replace("\x02", "").replace("\x03", "")
+    indexed = spaced(spoken)
+    return (
+        *(job_id, number, segment.start_s, segment.end_s, spoken, None if indexed == spoken else indexed),
+        *(segment.avg_logprob, " ".join(segment.suspect)),
+    )
