@@ -17,8 +17,8 @@ from daemon.dispatch import Dispatcher
 from daemon.engine.client import Engine
 from daemon.intake.inbox import Inbox
 from daemon.redo import redo
-from daemon.transcription import Activity
 from daemon.version import VERSION
+from daemon.workshop import Activity
 from storage.jobs import JobStore
 
 

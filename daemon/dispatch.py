@@ -29,7 +29,8 @@ from daemon.errors import (
 )
 from daemon.failpoints import reached
 from daemon.health import HistoryHealth
-from daemon.transcription import Activity, Patiently, T, Workshop, perform
+from daemon.transcription import perform
+from daemon.workshop import Activity, Patiently, T, Workshop
 from storage.errors import LostJob, StorageBusy, StorageDamaged, StorageFull, StorageUnavailable
 from storage.records import Job, Result
 

@@ -32,8 +32,8 @@ from daemon.retention import Retention
 from daemon.shares import NoAnswer, Shares, within
 from daemon.sidecars import adopt
 from daemon.signals import Signals
-from daemon.transcription import Patiently, Workshop
 from daemon.version import VERSION
+from daemon.workshop import Patiently, Workshop
 from monitor.thread import Monitor
 from storage.errors import StorageError
 from storage.reserve import Reserve
@@ -246,6 +246,7 @@ class Service:
             self._shares,
             self._config.decode.incomplete_wait_s,
             self._history.sidecars,
+            lambda: self._config.history.reuse,
         )
 
     def _wake_dispatcher(self) -> None:

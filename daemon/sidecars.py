@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.clock import utc_now
-from daemon.outputs.kept import Kept, KeptDocuments, kept_from
+from daemon.outputs.kept import Kept, KeptDocuments, kept_from, packed
 from daemon.outputs.publish import digest_of
 from daemon.shares import NoAnswer, within
 from storage.adopting import Published
@@ -214,6 +214,7 @@ def _parsed(content: Mapping[str, Any]) -> tuple[Published, Kept]:
             StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
             for line in document.transcript.segments
         ),
+        document=packed(kept),
     )
     return published, kept
 

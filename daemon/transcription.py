@@ -9,20 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing
 from pathlib import Path
-from threading import Event, Lock
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
-from daemon.ahead import Ahead, Share
+from daemon.ahead import Share
 from daemon.clock import iso, utc_now
-from daemon.decode.pool import Decoded, DecodePool
-from daemon.engine.client import Checkpoint, Engine, Request, company_after
+from daemon.decode.pool import Decoded
+from daemon.engine.client import Checkpoint, Request, company_after
 from daemon.errors import (
     EngineDied,
-    JobCancelled,
     OutputBlocked,
     Quarantined,
     RecordingError,
@@ -38,14 +34,14 @@ from daemon.intake.rules import extension_of
 from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
-from daemon.outputs.kept import Kept, KeptDocuments
-from daemon.shares import Shares, Touch
-from daemon.sidecars import Sidecar, Sidecars
-from daemon.source import Source, content_differs
+from daemon.outputs.kept import Kept, packed
+from daemon.reuse import kept_document, same_as_last_time, taken_over
+from daemon.sidecars import Sidecar
+from daemon.source import Source
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
+from daemon.workshop import Activity, Workshop
 from storage.errors import LostJob
-from storage.jobs import JobStore
 from storage.records import Job, Outcome, Output, Result, StoredSegment
 
 log = logging.getLogger(__name__)
@@ -60,90 +56,6 @@ NAME_TRIES: Final = 10
 """How often other names are chosen because a file came in between, before it counts as trouble with the folder."""
 
 
-@dataclass(slots=True, eq=False)
-class Activity:
-    """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
-
-    *unwanted*: a person cancelled it. *deserted*: why it gives its decoder to others; its share does not answer.
-    *outdated*: it is done, and its recording is already another one. *began* is when work on it began, after any wait
-    for a decoder. *touch* is the call into its share that it is in.
-    """
-
-    job: Job
-    cancelled: Event = field(default_factory=Event)
-    unwanted: bool = False
-    deserted: str = ""
-    outdated: bool = False
-    touch: Touch | None = None
-    began: float = field(default_factory=time.monotonic)
-    stage: str = "decode"
-    done_s: float = 0.0
-    total_s: float = 0.0
-    _publishing: bool = False
-    _lock: Lock = field(default_factory=Lock)
-
-    def cancel(self) -> bool:
-        """A person wants it to end; False where it is too late for that: the transcript is being published."""
-        with self._lock:
-            if not self._publishing:
-                self.unwanted = True
-                self.cancelled.set()
-            return not self._publishing
-
-    def begin_publishing(self) -> None:
-        """From here on it cannot be cancelled. Raises JobCancelled where it was."""
-        with self._lock:
-            if self.unwanted:
-                raise JobCancelled("cancelled before it was published")
-            self._publishing = True
-
-    def hangs(self, now: float) -> bool:
-        """Whether it is held by a share that does not answer."""
-        touch = self.touch
-        return touch is not None and touch.hangs(now)
-
-    def advance(self, stage: str, done_s: float, total_s: float) -> None:
-        """Take note of progress, in seconds of audio."""
-        self.stage, self.done_s, self.total_s = stage, done_s, total_s
-
-
-T = TypeVar("T")
-
-
-class Patiently(Protocol):
-    """Does a write however long the history cannot take it."""
-
-    def __call__(self, write: Callable[[], T]) -> T:
-        """What *write* returns."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What a job needs to be done."""
-
-    store: JobStore
-    decode: DecodePool
-    ahead: Ahead
-    engine: Engine
-    kept: KeptDocuments
-    spool_dir: Path
-    patiently: Patiently
-    shares: Shares = field(default_factory=Shares)
-    incomplete_wait_s: float = 0.0
-    sidecars: Sidecars | None = None
-
-    @contextmanager
-    def touching(self, activity: Activity) -> Generator[None]:
-        """Inside the block the job may hang because the share of its recording is dead."""
-        with self.shares.of(activity.job.inbox).touching() as touch:
-            activity.touch = touch
-            try:
-                yield
-            finally:
-                activity.touch = None
-
-
 def perform(activity: Activity, shop: Workshop) -> Result:
     """Do the job: its outputs are in place and it is done in the history when this returns.
 
@@ -151,70 +63,16 @@ def perform(activity: Activity, shop: Workshop) -> Result:
     """
     job = activity.job
     with closing(Source(job.path, job.fingerprint, lambda: shop.touching(activity))) as source:
-        result = _same_as_last_time(activity, source, shop)
+        result = same_as_last_time(activity, source, shop)
         if result is None:
-            document = _kept_document(job, source, shop) or _transcribe(activity, source, shop)
+            ready = kept_document(job, source, shop) or taken_over(activity, source, shop)
+            document = ready or _transcribe(activity, source, shop)
             activity.begin_publishing()
             activity.advance("publish", document.audio_s, document.audio_s)
             result = _publish(activity, source, document, shop)
         # After the last commit: from here on the intake makes a new job of a change, before it left ours alone.
         activity.outdated = source.outdated()
         return result
-
-
-def _same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Result | None:
-    """The result of a recording that was only touched: same bytes, same options, transcripts still there.
-
-    The job is done then, with the outputs of the earlier one.
-    """
-    job = activity.job
-    if job.again:
-        return None
-    before = shop.patiently(lambda: shop.store.last_done(job.path))
-    if before is None or before.source_sha256 is None or before.result is None:
-        return None
-    with shop.touching(activity):
-        stands = _stands(before, job)
-    if not stands:
-        return None
-    if before.fingerprint.size_bytes != source.fingerprint.size_bytes:
-        return None
-    if shop.decode.digest(source.fd) != before.source_sha256:
-        return None
-    _check_unchanged(job, source, before.source_sha256, shop)
-    reason = f"same content as in job {before.id}; its transcript stands"
-    activity.begin_publishing()
-    wall_s = time.monotonic() - activity.began
-    result = replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=wall_s)
-    _intend(job, before.outputs, result, shop)
-    reached("job.same_intended")
-    shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
-    return result
-
-
-def _stands(before: Job, job: Job) -> bool:
-    """Whether what *before* published is all that *job* is asked for, and still there, edited or not."""
-    wanted = set(JobOptions.from_dict(job.options).formats)
-    return (
-        before.options_digest == job.options_digest
-        and wanted <= {output.format for output in before.outputs}
-        and all(os.path.lexists(output.path) for output in before.outputs)
-    )
-
-
-def _check_unchanged(job: Job, source: Source, sha256: str, shop: Workshop) -> None:
-    fingerprint = source.check_unchanged(sha256, shop.decode.digest)
-    if fingerprint != job.fingerprint:
-        shop.patiently(lambda: shop.store.refresh_fingerprint(job, fingerprint, utc_now()))
-
-
-def _kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
-    kept = shop.kept.load(job.id)
-    if kept is None or kept.options_digest != job.options_digest:
-        return None
-    if content_differs(source.fingerprint, kept.fingerprint):
-        return None
-    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the formats may be others by now
 
 
 def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
@@ -246,8 +104,15 @@ def _transcribe_now(activity: Activity, source: Source, share: Share, shop: Work
         transcript = _in_engine(activity, request, shop)
         reached("job.transcribed")
     finally:
-        spool_path.unlink(missing_ok=True)
+        _remove_spool(spool_path)
     return make_document(job.path, options, decoded, transcript)
+
+
+def _remove_spool(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # the next start removes it; the transcript must not be lost for it
+        log.warning("cannot remove %s: %s", path, error, extra={"event": "sweep_failed"})
 
 
 def _decode(activity: Activity, source: Source, spool_path: Path, share: Share, shop: Workshop) -> Decoded:
@@ -335,7 +200,7 @@ def _publish(activity: Activity, source: Source, document: Document, shop: Works
     job = activity.job
     kept = Kept(document, source.fingerprint, job.options_digest)
     try:
-        _check_unchanged(job, source, document.source_sha256, shop)
+        shop.check_unchanged(job, source, document.source_sha256)
         result = _put_in_place(activity, kept, shop)
     except (OutputBlocked, SourceBlocked) as error:
         if _keep(job, kept, shop):
@@ -364,11 +229,11 @@ def _put_in_place(activity: Activity, kept: Kept, shop: Workshop) -> Result:
         with shop.touching(activity):
             outputs = publish.stage(job.path, contents, ours)
         try:
-            result = _result(document, time.monotonic() - activity.began)
+            result = _result(document, time.monotonic() - activity.began, activity.same_as)
             reached("publish.staged")
             if shop.sidecars is not None:
                 shop.sidecars.save(Sidecar(job, result, outputs, kept, utc_now()))
-            _intend(job, outputs, result, shop, stored(document.transcript))
+            _intend(job, outputs, result, kept, shop)
             reached("publish.intended")
             with shop.touching(activity):
                 publish.commit(outputs, ours)
@@ -393,10 +258,9 @@ def _keep(job: Job, kept: Kept, shop: Workshop) -> bool:
         return False
 
 
-def _intend(
-    job: Job, outputs: tuple[Output, ...], result: Result, shop: Workshop, segments: tuple[StoredSegment, ...] = ()
-) -> None:
-    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), segments))
+def _intend(job: Job, outputs: tuple[Output, ...], result: Result, kept: Kept, shop: Workshop) -> None:
+    lines, whole = stored(kept.document.transcript), packed(kept)
+    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole))
 
 
 def stored(transcript: Transcript) -> tuple[StoredSegment, ...]:
@@ -407,12 +271,13 @@ def stored(transcript: Transcript) -> tuple[StoredSegment, ...]:
     )
 
 
-def _result(document: Document, wall_s: float) -> Result:
+def _result(document: Document, wall_s: float, same_as: int | None) -> Result:
     transcript = document.transcript
+    again = f"same content as in job {same_as}; its text was used again" if same_as is not None else ""
     text = " ".join(segment.text for segment in transcript.segments)
     return Result(
         outcome=Outcome(document.outcome),
-        reason=document.notice,
+        reason="; ".join(part for part in (document.notice, again) if part),
         language=transcript.language or None,
         language_probability=transcript.language_probability if transcript.language else None,
         model=transcript.model,
@@ -421,4 +286,5 @@ def _result(document: Document, wall_s: float) -> Result:
         wall_s=wall_s,
         n_segments=len(transcript.segments),
         n_words=len(text.split()),
+        same_as=same_as,
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from storage.records import LIVE_STATES, Fingerprint, JobState, Output, Result, StoredSegment
 from storage.rows import file_values, fingerprint_values, output_values, record, result_values
 from storage.schema import FileRow, JobRow, OutputRow
-from storage.segments import write_segments
+from storage.segments import write_document, write_segments
 
 _BEFORE_INTENT: Final = JobState.RUNNING
 
@@ -42,6 +42,7 @@ class Published:
     result: Result
     outputs: tuple[Output, ...]
     segments: tuple[StoredSegment, ...]
+    document: bytes
 
 
 def adopt(session: Session, published: Published, at: datetime, *, done: bool) -> int | None:
@@ -65,6 +66,7 @@ def adopt(session: Session, published: Published, at: datetime, *, done: bool) -
         job_id = session.scalars(insert(JobRow).returning(JobRow.id), [values | free_id]).one()
     session.execute(insert(OutputRow), [output_values(job_id, output) for output in published.outputs])
     write_segments(session, job_id, published.segments)
+    write_document(session, job_id, published.document)
     record(session, "adopted", {"state": str(values["state"])}, at, job_id)
     return job_id
 

@@ -21,7 +21,7 @@ from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob, Out
 from storage.retention import OldJob
 from storage.rows import fingerprint_values, job_of, output_values, record, record_all, result_values
 from storage.schema import CLAIMABLE, FileRow, JobRow, OutputRow
-from storage.segments import remove_segments, rows_of, write_rows
+from storage.segments import remove_segments, rows_of, write_document, write_rows
 from storage.snapshots import RESCUE, Snapshots
 
 _FARTHEST_WAIT: Final = timedelta(hours=2)
@@ -38,7 +38,7 @@ _RETRYABLE: Final = (
 _NOT_MEASURED: Final = dict.fromkeys(
     (
         *("outcome", "source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language"),
-        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "finished_at"),
+        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "same_as", "finished_at"),
     )
 )
 
@@ -161,16 +161,20 @@ class JobStore(JobQueries):
         result: Result,
         at: datetime,
         segments: Sequence[StoredSegment] = (),
+        document: bytes = b"",
     ) -> None:
         """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name.
 
-        So are *segments*: a crash after this leaves nothing to be read again. They show once the job is done.
+        So are *segments* and *document*: a crash after this leaves nothing to be read again. They show once the job is
+        done.
         """
         lines = rows_of(job.id, segments)
         with self._write() as session:
             _change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
             _give_up_outputs(session, job.id)
             write_rows(session, job.id, lines)
+            if document:
+                write_document(session, job.id, document)
             if outputs:
                 session.execute(insert(OutputRow), [output_values(job.id, output) for output in outputs])
             record(session, JobState.PUBLISHING, {"n_outputs": len(outputs)}, at, job.id)

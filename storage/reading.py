@@ -17,7 +17,7 @@ from storage.connection import open_reader, storage_errors
 from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
 from storage.retention import OldJob
 from storage.rows import event_of, job_of, newest_row
-from storage.schema import EventRow, FileRow, JobRow, OutputRow
+from storage.schema import WITH_CONTENT, DocumentRow, EventRow, FileRow, JobRow, OutputRow
 from storage.searching import Hit
 
 
@@ -73,6 +73,26 @@ class JobQueries:
         with self._read() as session:
             row = session.scalars(query).one_or_none()
             return None if row is None else job_of(row)
+
+    def transcripts_of(self, size_bytes: int, options_digest: str) -> dict[str, int]:
+        """The newest done job for each content (SHA-256) of *size_bytes* that was transcribed with these options.
+
+        Only jobs whose `document` is there.
+        """
+        query = (
+            select(JobRow.source_sha256, func.max(JobRow.id))
+            .join(DocumentRow, DocumentRow.job_id == JobRow.id)
+            .where(WITH_CONTENT, JobRow.size_bytes == size_bytes, JobRow.options_digest == options_digest)
+            .where(JobRow.state == JobState.DONE)
+            .group_by(JobRow.source_sha256)
+        )
+        with self._read() as session:
+            return {sha256: job_id for sha256, job_id in session.execute(query) if sha256 is not None}
+
+    def document(self, job_id: int) -> bytes | None:
+        """The document of a job as it was stored."""
+        with self._read() as session:
+            return session.scalars(select(DocumentRow.content).where(DocumentRow.job_id == job_id)).one_or_none()
 
     def events(self, job_id: int) -> list[Event]:
         """The events of one job, in the order in which they happened."""

@@ -47,7 +47,7 @@ class Outcome(StrEnum):
     """Less audio could be decoded than the recording declares."""
     NO_SPEECH = "no_speech"
     DUPLICATE = "duplicate"
-    """The same content had been transcribed before; its text was used again."""
+    """The same content had been transcribed at the same path before, and its transcript stands: nothing was written."""
 
 
 def _as_int64(value: int) -> int:
@@ -112,7 +112,10 @@ class StoredSegment:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a recording and what made it. *reason* is empty where there is nothing to explain."""
+    """What came of a recording and what made it. *reason* is empty where there is nothing to explain.
+
+    *same_as* is the job with the same content whose text was used again, or stands; None where the text is new.
+    """
 
     outcome: Outcome
     reason: str
@@ -124,6 +127,7 @@ class Result:
     wall_s: float
     n_segments: int
     n_words: int
+    same_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ class Job:
     finished_at: datetime | None
     not_before_at: datetime | None
     again: bool = False
+    same_as: int | None = None
 
     @property
     def speed(self) -> float | None:
@@ -191,6 +196,7 @@ class Job:
             wall_s=self.wall_s,
             n_segments=self.n_segments or 0,
             n_words=self.n_words or 0,
+            same_as=self.same_as,
         )
 
 

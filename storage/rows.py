@@ -51,6 +51,7 @@ def result_values(result: Result) -> dict[str, object]:
         "wall_s": result.wall_s,
         "n_segments": result.n_segments,
         "n_words": result.n_words,
+        "same_as": result.same_as,
     }
 
 
@@ -106,6 +107,7 @@ def job_of(row: JobRow) -> Job:
         finished_at=row.finished_at,
         not_before_at=row.not_before_at,
         again=bool(row.again),
+        same_as=row.same_as,
     )
 
 

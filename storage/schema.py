@@ -38,6 +38,8 @@ CLAIMABLE: Final = text("(+state = 'queued' OR (+state = 'waiting' AND not_befor
 # The day of v_throughput_daily; the index on it lets the newest days be read without the others.
 FINISHED_DAY: Final = text("substr(finished_at, 1, 10)")
 
+WITH_CONTENT: Final = text("source_sha256 IS NOT NULL")
+
 
 class Base(DeclarativeBase):
     """The types of every column that its annotation decides."""
@@ -80,6 +82,7 @@ class JobRow(Base):
         Index("job_state", "state"),
         Index("job_ended", "state", "finished_at"),
         Index("job_day", FINISHED_DAY),
+        Index("job_content", "size_bytes", "options_digest", sqlite_where=WITH_CONTENT),
         Index("job_claimable", "id", sqlite_where=CLAIMABLE),
         Index("one_live_job_per_file", "file_id", unique=True, sqlite_where=LIVE),
         {"sqlite_strict": True},
@@ -119,6 +122,7 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
     not_before_at: Mapped[datetime | None]
     again: Mapped[int] = mapped_column(server_default=text("0"))
+    same_as: Mapped[int | None]
 
     file: Mapped[FileRow] = relationship(lazy="joined", innerjoin=True)
     outputs: Mapped[list[OutputRow]] = relationship(
@@ -160,6 +164,16 @@ class SegmentRow(Base):
     spaced: Mapped[str | None]
     avg_logprob: Mapped[float]
     suspect: Mapped[str] = mapped_column(server_default="")
+
+
+class DocumentRow(Base):
+    """The whole document of a transcript, packed as its maker likes it; its lines are in `SegmentRow` too."""
+
+    __tablename__ = "document"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), primary_key=True)
+    content: Mapped[bytes]
 
 
 class EventRow(Base):

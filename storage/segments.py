@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
 from storage.records import StoredSegment
-from storage.schema import SegmentRow
+from storage.schema import DocumentRow, SegmentRow
 
 _SCRIPTS: Final = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -76,12 +76,16 @@ def write_segments(session: Session, job_id: int, segments: Sequence[StoredSegme
     write_rows(session, job_id, rows_of(job_id, segments))
 
 
+def write_document(session: Session, job_id: int, content: bytes) -> None:
+    """The document of the job is *content*. After its segments: those that were there go with an earlier one."""
+    session.execute(insert(DocumentRow), [{"job_id": job_id, "content": content}])
+
+
 def remove_segments(session: Session, job_id: int) -> None:
-    """The history knows no text of the job."""
+    """The history knows no text and no document of the job."""
     session.execute(_UNINDEX, {"job_id": job_id})
-    session.execute(
-        delete(SegmentRow).where(SegmentRow.job_id == job_id), execution_options={"synchronize_session": False}
-    )
+    for row in (SegmentRow, DocumentRow):
+        session.execute(delete(row).where(row.job_id == job_id), execution_options={"synchronize_session": False})
 
 
 def _values(job_id: int, number: int, segment: StoredSegment) -> tuple[object, ...]:

@@ -38,7 +38,8 @@ SELECT job.id AS job_id,
        job.started_at,
        job.finished_at,
        job.not_before_at,
-       file.path AS path_bytes
+       file.path AS path_bytes,
+       job.same_as AS same_as_job_id
 FROM job JOIN file ON file.id = job.file_id
 """
 
@@ -46,7 +47,7 @@ _HISTORY: Final = """
 CREATE VIEW v_history AS
 SELECT job_id, path, folder, name, inbox, outcome, reason, attempt, size_bytes, audio_s, declared_s, speech_s, wall_s,
        speed, language, language_probability, model, device, compute_type, n_segments, n_words, source_sha256,
-       created_at, started_at, finished_at, path_bytes
+       created_at, started_at, finished_at, path_bytes, same_as_job_id
 FROM v_jobs WHERE state = 'done'
 """
 

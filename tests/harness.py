@@ -47,6 +47,7 @@ class Daemon:
             "TRANSCRIBED_STATE_DIR": str(self.state_dir),
             "TRANSCRIBED_ENGINE_MODELS_DIR": str(models_dir),
             "TRANSCRIBED_LOG_FORMAT": "json",
+            "TRANSCRIBED_HISTORY_REUSE": "false",  # the same samples are many recordings here
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -36,7 +36,7 @@ from daemon.outputs import publish
 from daemon.outputs.kept import KeptDocuments
 from daemon.sidecars import adopt
 from daemon.transcript import Segment, Span, Transcript
-from daemon.transcription import Patiently, Workshop
+from daemon.workshop import Patiently, Workshop
 from storage.jobs import JobStore
 from tests.disk import Disk, Killed
 from tests.invariants import Expected, broken_invariants

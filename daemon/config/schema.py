@@ -149,10 +149,12 @@ class DecodeConfig(_Table):
 class HistoryConfig(_Table):
     """``[history]``: how long what is kept for people to ask about is kept; 0 is for ever.
 
+    With *reuse*, the text of a recording with the same bytes and the same options is used again.
     Events of jobs that ended, *keep_events_days*; the texts of the newest *keep_versions* transcripts of a recording;
     jobs *keep_jobs_days* after their end. The newest job and transcript of a recording that is there always stay.
     """
 
+    reuse: bool = True
     keep_events_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     keep_versions: Annotated[int, Field(ge=0)] = 0
     keep_jobs_days: Annotated[int, Field(ge=0, le=36_500)] = 0

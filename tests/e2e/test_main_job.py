@@ -129,6 +129,18 @@ def test_a_replaced_recording_is_transcribed_anew_and_an_edited_transcript_survi
     assert "hill" in (daemon.inbox / "note.wav.txt").read_text("utf-8").lower()
 
 
+def test_the_same_recording_under_another_name_needs_no_model(make_daemon: MakeDaemon) -> None:
+    """Its transcript appears under its own name, and the job says whose text it is."""
+    daemon = make_daemon(TRANSCRIBED_HISTORY_REUSE="true").start()
+    copy_sample("memo.wav", daemon.inbox)
+    daemon.wait_ended(1)
+    copy_sample("memo.wav", daemon.inbox / "copy of memo.wav")
+    first, second = daemon.wait_ended(2)
+    assert (second["state"], second["outcome"]) == ("done", "ok")
+    assert f"same content as in job {first['id']}" in second["reason"]
+    assert (daemon.inbox / "copy of memo.txt").read_bytes() == (daemon.inbox / "memo.txt").read_bytes()
+
+
 @pytest.mark.fault(7, "touch and chmod under a real daemon")
 def test_touching_a_recording_makes_no_second_transcript(make_daemon: MakeDaemon) -> None:
     """A new time on the same bytes is seen, compared by hash, and leaves the transcript alone."""

@@ -19,7 +19,8 @@ from daemon.incomplete import missing
 from daemon.options import JobOptions
 from daemon.outputs.kept import KeptDocuments
 from daemon.transcript import Segment, Transcript
-from daemon.transcription import Activity, Workshop, perform
+from daemon.transcription import perform
+from daemon.workshop import Activity, Workshop
 from storage.jobs import JobStore
 from storage.records import Fingerprint, JobState, NewJob, Outcome, Result
 

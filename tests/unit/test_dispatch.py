@@ -34,7 +34,7 @@ from daemon.errors import (
     UnreadableRecording,
 )
 from daemon.outputs.kept import KeptDocuments
-from daemon.transcription import Activity, Patiently, Workshop
+from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import LostJob, StorageBusy, StorageFull
 from storage.jobs import JobStore
 from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Result

@@ -17,7 +17,7 @@ from daemon.dispatch import Dispatcher
 from daemon.doctor import Check, Grade
 from daemon.health import HistoryHealth
 from daemon.outputs.kept import KeptDocuments
-from daemon.transcription import Activity, Patiently, Workshop
+from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import StorageDamaged, StorageFull
 from storage.jobs import JobStore
 from storage.records import Fingerprint, JobState, NewJob, Outcome, Result

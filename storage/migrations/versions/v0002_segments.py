@@ -1,4 +1,4 @@
-"""The text of transcripts with a full-text index, jobs that a person asked to be done again, indexes by time."""
+"""The text of transcripts with a full-text index, their documents; texts that are taken over, jobs asked for again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,18 @@ CREATE VIRTUAL TABLE segment_search USING fts5(
     tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
 )
 """,
+    """
+CREATE TABLE document (
+    job_id INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (job_id),
+    FOREIGN KEY(job_id) REFERENCES job (id)
+)
+ STRICT
+""",
     "ALTER TABLE job ADD COLUMN again INTEGER DEFAULT 0 NOT NULL",
+    "ALTER TABLE job ADD COLUMN same_as INTEGER",
+    "CREATE INDEX job_content ON job (size_bytes, options_digest) WHERE source_sha256 IS NOT NULL",
     "CREATE INDEX job_ended ON job (state, finished_at)",
     "CREATE INDEX file_path_text ON file (path_text)",
     "CREATE INDEX job_day ON job (substr(finished_at, 1, 10))",

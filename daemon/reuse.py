@@ -1,0 +1,101 @@
+"""What need not be transcribed: a recording that was only touched, that is kept, or that is the same as another one."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from daemon.clock import utc_now
+from daemon.failpoints import reached
+from daemon.options import JobOptions
+from daemon.outputs.formats import Document
+from daemon.outputs.kept import unpacked
+from daemon.source import Source, content_differs
+from daemon.workshop import Activity, Workshop
+from storage.records import Job, Outcome, Result
+
+
+def same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Result | None:
+    """The result of a recording that was only touched: same bytes, same options, transcripts still there.
+
+    The job is done then, with the outputs of the earlier one.
+    """
+    job = activity.job
+    if job.again:
+        return None
+    before = shop.patiently(lambda: shop.store.last_done(job.path))
+    if before is None or before.source_sha256 is None or before.result is None:
+        return None
+    with shop.touching(activity):
+        stands = _stands(before, job)
+    if not stands:
+        return None
+    if before.fingerprint.size_bytes != source.fingerprint.size_bytes:
+        return None
+    if shop.decode.digest(source.fd) != before.source_sha256:
+        return None
+    shop.check_unchanged(job, source, before.source_sha256)
+    reason = f"same content as in job {before.id}; its transcript stands"
+    activity.begin_publishing()
+    wall_s = time.monotonic() - activity.began
+    result = replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=wall_s, same_as=before.id)
+    shop.patiently(lambda: shop.store.publishing(job, before.outputs, result, utc_now()))
+    reached("job.same_intended")
+    shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
+    return result
+
+
+def _stands(before: Job, job: Job) -> bool:
+    """Whether what *before* published is all that *job* is asked for, and still there, edited or not."""
+    wanted = set(JobOptions.from_dict(job.options).formats)
+    return (
+        before.options_digest == job.options_digest
+        and wanted <= {output.format for output in before.outputs}
+        and all(os.path.lexists(output.path) for output in before.outputs)
+    )
+
+
+def kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
+    """The document that could not be published at an earlier attempt, if it is of these bytes and options."""
+    kept = shop.kept.load(job.id)
+    if kept is None or kept.options_digest != job.options_digest:
+        return None
+    if content_differs(source.fingerprint, kept.fingerprint):
+        return None
+    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the formats may be others by now
+
+
+def taken_over(activity: Activity, source: Source, shop: Workshop) -> Document | None:
+    """The document of the same bytes with the same options, for this recording; then the activity says whose it was."""
+    job = activity.job
+    if job.again or not shop.reuse():
+        return None
+    size_bytes = source.fingerprint.size_bytes
+    known = shop.patiently(lambda: shop.store.transcripts_of(size_bytes, job.options_digest))
+    if not known:  # most recordings end here, unread
+        return None
+    sha256 = shop.decode.digest(source.fd)
+    before = shop.patiently(lambda: shop.store.job(known[sha256])) if sha256 in known else None
+    document = _stored_document(before, shop) if before is not None else None
+    if before is None or document is None:
+        return None
+    shop.patiently(
+        lambda: shop.store.decoded(
+            job,
+            source_sha256=sha256,
+            audio_s=document.audio_s,
+            declared_s=document.declared_s,
+            speech_s=before.speech_s or 0.0,
+            at=utc_now(),
+        )
+    )
+    activity.same_as = before.id
+    name = os.path.basename(os.fsdecode(job.path))
+    return replace(document, options=JobOptions.from_dict(job.options), recording=name)
+
+
+def _stored_document(job: Job, shop: Workshop) -> Document | None:
+    content = shop.patiently(lambda: shop.store.document(job.id))
+    kept = unpacked(content) if content is not None else None
+    return kept.document if kept is not None else None
