@@ -407,7 +407,7 @@ def test_a_recording_that_was_only_touched_is_a_duplicate(bench: Bench) -> None:
 
 @pytest.mark.parametrize("difference", ["content", "options", "formats", "transcript removed"])
 def test_what_is_not_the_same_is_transcribed(bench: Bench, difference: str) -> None:
-    """Other bytes and other options need work; a format more, or a transcript that is gone, is written from the text."""
+    """Other bytes and other options need work; a format more, or a transcript that is gone, is made of the text."""
     bench.enqueue()
     bench.perform()
     options = OPTIONS
