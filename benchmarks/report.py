@@ -101,6 +101,18 @@ def memory_text(data: dict[str, Any]) -> Iterator[str]:
     yield f"The longest needs {data['more_mb']:.0f} MB more than the shortest, in the process that grew most."
 
 
+def scale_text(data: dict[str, Any]) -> Iterator[str]:
+    """The table of each group of figures, and what was missed."""
+    yield (
+        f"{data['files']} files dropped at once at a daemon with decoders and an engine that do nothing; a history of "
+        f"{data['jobs']} jobs, the newest {data['transcripts']} with {data['lines']} lines of text each. The middle of "
+        "some tries, and the most of them. Questions without a limit look at the whole history, such as sums by folder."
+    )
+    yield from tables.scale(data)
+    missed = [one["what"] for one in data["figures"] if one["limit"] is not None and one["value"] > one["limit"]]
+    yield f"Over its limit: {'; '.join(missed) or 'nothing'}."
+
+
 def invented_text(data: dict[str, Any]) -> Iterator[str]:
     """How often text came for sounds without speech."""
     yield (
@@ -158,6 +170,7 @@ CHAPTERS: Final = (
         memory_text,
         (("peak", plots.lengths),),
     ),
+    Chapter("scale", "Very many recordings", "", scale_text),
 )
 
 
@@ -192,7 +205,8 @@ def _where(data: Mapping[str, Any]) -> str:
     place = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB"
     if data["device"] != "cpu":
         place = f"{machine.get('gpu', 'a GPU')} with {place}"
-    return f"{_what(data)}Model {data['model']}, on {place}; {machine['system']}, {versions}; {data['at']}."
+    model = f"Model {data['model']}, on" if "model" in data else "On"
+    return f"{_what(data)}{model} {place}; {machine['system']}, {versions}; {data['at']}."
 
 
 def _what(data: Mapping[str, Any]) -> str:

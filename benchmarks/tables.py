@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from benchmarks.figures import Spread, paired_ratios, spread
@@ -96,6 +97,16 @@ def lengths(data: Mapping[str, Any]) -> str:
     )
 
 
+def scale(data: Mapping[str, Any]) -> Iterator[str]:
+    """A table for each group of figures about very many recordings."""
+    for group, figures in groupby(data["figures"], key=lambda one: str(one["group"])):
+        lines = [
+            [one["what"], _digits(one["value"]), _digits(one["most"]), f"{one['limit'] or '-'}", one["unit"]]
+            for one in figures
+        ]
+        yield markdown([group, "middle", "most", "limit", ""], lines)
+
+
 def settings(result: Result) -> str:
     """What each row ran with, and what makes it unequal."""
     lines = [f"- {row.title}: {_settings(row.settings)}" + _unequal(row) for row in result.rows]
@@ -124,6 +135,10 @@ def _line(row: Row, reference: Row | None, audio_s: float, extra: tuple[bool, bo
 
 def _times(found: Spread | None) -> str:
     return with_spread(found) if found else "-"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _settings(values: Any) -> str:
