@@ -3,8 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test faults check fmt accuracy lock clean
-.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-crowd bench-report
+.PHONY: help setup demo run test faults soak check fmt accuracy lock clean
+.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-scale bench-crowd bench-report
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,9 @@ test: setup ## run all tests
 faults: setup ## run every test of a fault, all of each; a table says which faults passed (ARGS=--short: less of each)
 	@$(BIN)/python -m tests.fault.table $(ARGS)
 
+soak: setup ## half an hour of files and kill -9 at random (ARGS="--minutes 5 --seed 1")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 check: setup ## lint, formatting, types, import rules, spelling
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check --quiet $(CODE)
@@ -99,6 +102,9 @@ bench-ladder: setup ## what each idea of the engine adds (CORPUS=folder)
 
 bench-memory: setup ## memory of every process, from a minute to ten hours
 	@$(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-scale: setup ## 100,000 recordings at once, a million jobs of history
+	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench-crowd: setup ## many short recordings at once
 	@$(BIN)/python -m benchmarks.crowd $(ARGS)

@@ -3,7 +3,8 @@
     python -m benchmarks.noop_daemon TIMES
 
 Configured as any other (``TRANSCRIBED_*``). Each recording stays in the engine for two seconds and has one line of text
-then. What its inbox does, and for how long, is appended to the file TIMES, one line of JSON each.
+then; while there is a file TIMES.hold, all stay. What its inbox does, and for how long, is appended to the file TIMES,
+one line of JSON each.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class NoDecode:
 class NoEngine:
     """In place of `daemon.engine.client.Engine`: one line for each recording, after `HOLD_S`."""
 
-    def __init__(self) -> None:
-        self._stopped = threading.Event()
+    def __init__(self, hold: Path) -> None:
+        self._hold = hold
 
     def start(self, model: str) -> None:
         """There is nothing to start."""
@@ -81,7 +82,8 @@ class NoEngine:
     ) -> Transcript:
         """As `Engine.transcribe`."""
         del checkpoint
-        cancelled.wait(HOLD_S)
+        while not cancelled.wait(HOLD_S) and self._hold.exists():
+            pass
         line = Segment(0.0, 1.0, f"{WORD} was said in recording {request.job_id}", -0.1, 1.0, 0.0, 0.0)
         return Transcript((line,), "en", 1.0, *_MODEL)
 
@@ -125,20 +127,26 @@ class Times:
         return noted
 
 
+def hold_of(times: Path) -> Path:
+    """The file that keeps all recordings in the engine."""
+    return times.with_suffix(".hold")
+
+
 def _no_decode(config: Config, on_output: object) -> NoDecode:
     del config, on_output
     return NoDecode()
 
 
-def _no_engine(config: Config, on_output: object) -> NoEngine:
-    del config, on_output
-    return NoEngine()
-
-
 def main() -> None:
     """Be a daemon."""
-    Times(Path(sys.argv[1])).install()
-    service.__dict__.update(make_decode_pool=_no_decode, make_engine=_no_engine)
+    times = Path(sys.argv[1])
+    Times(times).install()
+
+    def no_engine(config: Config, on_output: object) -> NoEngine:
+        del config, on_output
+        return NoEngine(hold_of(times))
+
+    service.__dict__.update(make_decode_pool=_no_decode, make_engine=no_engine)
     loaded = load(None, os.environ, require_inbox=True)
     log.set_up(loaded.config.log_format, loaded.config.log_level)
     service.Service(loaded, os.environ).run()

@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ DAEMON: Final = "the daemon"
 COMMANDS: Final = "whole commands"
 HISTORY: Final = "the history"
 QUESTIONS: Final = "docs/sql.md"
+TABLES: Final = "views"
 
 OVER_ALL: Final = (
     "Which reasons come up most?",
@@ -56,6 +58,20 @@ OVER_ALL: Final = (
     "Which recordings speak of it most?",
 )
 """Questions of the cookbook that no index answers: each looks at all jobs, or at all lines that match."""
+
+VIEWS: Final = (
+    ("v_jobs, the newest 50", "SELECT * FROM v_jobs ORDER BY job_id DESC LIMIT 50", 50.0),
+    ("v_history, the newest 50", "SELECT * FROM v_history ORDER BY finished_at DESC LIMIT 50", 50.0),
+    ("v_history of a recording", "SELECT * FROM v_history WHERE path = '/srv/inbox/anna/interview.wav'", 50.0),
+    ("v_failures, the newest 50", "SELECT * FROM v_failures ORDER BY finished_at DESC LIMIT 50", 50.0),
+    ("v_events, the newest 50", "SELECT * FROM v_events ORDER BY event_id DESC LIMIT 50", 50.0),
+    ("v_outputs of a recording", "SELECT * FROM v_outputs WHERE recording = '/srv/inbox/anna/interview.wav'", 50.0),
+    ("v_files, the newest 50", "SELECT * FROM v_files ORDER BY file_id DESC LIMIT 50", 50.0),
+    ("v_segments, the newest 50", "SELECT * FROM v_segments ORDER BY segment_id DESC LIMIT 50", 50.0),
+    ("v_segments of a recording", "SELECT * FROM v_segments WHERE path = '/srv/inbox/anna/interview.wav'", 50.0),
+    ("v_throughput_daily, all days", "SELECT * FROM v_throughput_daily ORDER BY day", None),
+)
+"""Each view as programs ask it: what, the query, the limit in ms."""
 
 _N_TIMES: Final = 5
 _POLL_S: Final = 0.5
@@ -123,6 +139,7 @@ class Crowd:
         self.environment = clean_environment(os.environ) | {
             f"TRANSCRIBED_{key}": value for key, value in settings.items()
         }
+        self.hold = noop_daemon.hold_of(self.times)
         self.times.write_text("")
         began = time.monotonic()
         self._process = subprocess.Popen(
@@ -159,6 +176,10 @@ class Crowd:
         """The scans that found all files."""
         return [note for note in self.notes("scan") if note["n_found"] >= n_files]
 
+    def has_scans(self, n_files: int, n_scans: int) -> bool:
+        """Whether so many scans found all files."""
+        return len(self.scans(n_files)) >= n_scans
+
     def wait(self, done: Callable[[], bool], limit_s: float = 900.0) -> None:
         """Raises RuntimeError if it is not *done* in time."""
         until = time.monotonic() + limit_s
@@ -183,9 +204,10 @@ class Crowd:
 
 
 def crowd(root: Path, n_files: int) -> Iterator[Figure]:
-    """Drop all files at once, look at the daemon while it works on them, start it again."""
+    """Drop all files at once, look at the daemon at rest and at work, start it again."""
     make_files(root / "drop", n_files)
     with closing(Crowd(root)) as daemon:
+        daemon.hold.touch()
         dropped = time.monotonic()
         (root / "drop").rename(daemon.inbox / "drop")
         daemon.wait(lambda: bool(daemon.scans(n_files)))
@@ -194,17 +216,18 @@ def crowd(root: Path, n_files: int) -> Iterator[Figure]:
         yield figure(DAEMON, "from the drop to the end of the first scan", [first["ended"] - dropped], "s", 5.0)
         daemon.wait(lambda: daemon.count() >= n_files)
         yield figure(DAEMON, "from the drop to a job for each (3 s to settle)", [time.monotonic() - dropped], "s")
-        batches = [note["took_s"] for note in daemon.notes("batch")]
-        yield figure(DAEMON, "jobs made, in all", [sum(batches)], "s")
-        n_before = len(daemon.scans(n_files))
-        daemon.wait(lambda: len(daemon.scans(n_files)) >= n_before + _N_TIMES)
-        yield figure(DAEMON, "rescan, at work", [note["took_s"] for note in daemon.scans(n_files)[n_before:]], "s", 0.5)
-        yield from commands(daemon)
-        n_done, began = daemon.count("state = 'done'"), time.monotonic()
-        time.sleep(10.0)
-        a_second = (daemon.count("state = 'done'") - n_done) / (time.monotonic() - began)
-        yield figure(DAEMON, "jobs done in a second meanwhile", [a_second], "")
+        yield figure(DAEMON, "jobs made, in all", [sum(note["took_s"] for note in daemon.notes("batch"))], "s")
+        yield figure(DAEMON, "rescan", rescans(daemon, n_files), "s", 0.5)
+        yield from commands(daemon, "")
         yield figure(DAEMON, "memory, the most so far", [daemon.peak_mb()], "MB", 250.0)
+        daemon.hold.unlink()
+        daemon.wait(lambda: daemon.count("state = 'done'") > 0)
+        n_done, began = daemon.count("state = 'done'"), time.monotonic()
+        yield figure(DAEMON, "rescan, at work", rescans(daemon, n_files), "s")
+        yield from commands(daemon, ", at work")
+        a_second = (daemon.count("state = 'done'") - n_done) / (time.monotonic() - began)
+        yield figure(DAEMON, "recordings done in a second meanwhile", [a_second], "")
+        yield figure(DAEMON, "memory, the most of all", [daemon.peak_mb()], "MB", 250.0)
     with closing(Crowd(root)) as daemon:
         yield figure(DAEMON, "start with all of them known", [daemon.start_s], "s")
         daemon.wait(lambda: bool(daemon.scans(n_files)))
@@ -212,12 +235,22 @@ def crowd(root: Path, n_files: int) -> Iterator[Figure]:
         yield figure(DAEMON, "its memory", [daemon.peak_mb()], "MB", 250.0)
 
 
-def commands(daemon: Crowd) -> Iterator[Figure]:
-    """What a person types while it works."""
-    daemon.wait(lambda: daemon.count("state = 'done'") > 0)
-    for words in (["status"], ["jobs"], ["jobs", "--state", "queued"], ["search", noop_daemon.WORD, "was said"]):
-        taken_s = [value / 1000.0 for value in timed(lambda words=words: daemon.command(*words))]
-        yield figure(COMMANDS, " ".join(["transcribed", *words]), taken_s, "s", 0.5)
+def rescans(daemon: Crowd, n_files: int) -> list[float]:
+    """The seconds of some scans that find nothing new; a file that is no recording calls for each."""
+    n_before = len(daemon.scans(n_files))
+    for number in range(1, _N_TIMES + 1):
+        (daemon.inbox / f"note {number}.txt").write_text("")
+        daemon.wait(partial(daemon.has_scans, n_files, n_before + number))
+    return [note["took_s"] for note in daemon.scans(n_files)[n_before:]]
+
+
+def commands(daemon: Crowd, when: str) -> Iterator[Figure]:
+    """What a person types meanwhile."""
+    told = (["status"], ["jobs"], ["jobs", "--state", "queued"])
+    searches = (["search", noop_daemon.WORD, "was said"],) if when else ()
+    for words in (*told, *searches):
+        taken_s = [value / 1000.0 for value in timed(partial(daemon.command, *words))]
+        yield figure(COMMANDS, " ".join(["transcribed", *words]) + when, taken_s, "s", None if when else 0.5)
 
 
 # The history.
@@ -249,7 +282,6 @@ def reads(store: JobStore) -> Iterator[Figure]:
         "newest jobs": store.jobs,
         "outputs of a recording": lambda: store.written(interview),
         "newest job of a recording": lambda: store.newest(interview),
-        "newest jobs of 500 recordings": lambda: store.newest_of(some),
         "newest transcript of a recording": lambda: store.last_done(interview),
         "transcripts of the same content": lambda: store.transcript_of("0" * 64, 1_000_100, "d"),
         "a step of retention: events": lambda: store.old_events(before, 500),
@@ -257,6 +289,7 @@ def reads(store: JobStore) -> Iterator[Figure]:
     }
     for what, call in limited.items():
         yield figure(HISTORY, what, timed(call), "ms", 50.0)
+    yield figure(HISTORY, "newest jobs of 500 recordings at once", timed(lambda: store.newest_of(some)), "ms")
     yield figure(HISTORY, "jobs by state, for status", timed(store.counts), "ms")
     yield figure(HISTORY, "a step of retention: texts", timed(lambda: store.old_texts(3, 0, 5), 3), "ms")
 
@@ -283,11 +316,17 @@ def claims(store: JobStore, n_dead: int) -> Iterator[Figure]:
 def questions(path: Path) -> Iterator[Figure]:
     """Every query of the cookbook, as any program may ask it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        for title, query, limit in VIEWS:
+            yield figure(TABLES, title, timed(partial(_rows, database, query), 3), "ms", limit)
         for title, query in cookbook(DOCUMENT.read_text("utf-8")):
             limit = None if title in OVER_ALL else 50.0
             n_times = 1 if title in OVER_ALL else _N_TIMES
-            taken = timed(lambda query=query: database.execute(query).fetchall(), n_times)
+            taken = timed(partial(_rows, database, query), n_times)
             yield figure(QUESTIONS, title, taken, "ms", limit)
+
+
+def _rows(database: sqlite3.Connection, query: str) -> list[Any]:
+    return database.execute(query).fetchall()
 
 
 def cookbook(text: str) -> list[tuple[str, str]]:
@@ -307,12 +346,12 @@ def searches(root: Path, n_transcripts: int) -> Iterator[Figure]:
     program = str(Path(sys.executable).with_name("transcribed"))
     for words in (["search", phrase], ["jobs"]):
         command = [program, *words]
-        taken = timed(lambda command=command: subprocess.run(command, env=environment, check=True, capture_output=True))
+        taken = timed(partial(subprocess.run, command, env=environment, check=True, capture_output=True))
         yield figure(COMMANDS, f"transcribed {words[0]}, long history", [value / 1000.0 for value in taken], "s", 0.5)
 
 
 @contextmanager
-def scratch(parent: Path | None) -> Iterator[Path]:
+def scratch(parent: Path | None) -> Generator[Path]:
     """A folder for a while."""
     with tempfile.TemporaryDirectory(prefix="transcribed-scale-", dir=parent) as name:
         yield Path(name)

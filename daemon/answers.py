@@ -89,6 +89,8 @@ class Answers:
     def _prune(self, request: Request) -> dict[str, Any]:
         """One step, from where the last one ended."""
         place = retention.Place(retention.Stage(request["stage"]), int(request["after"]))
+        if place == retention.Place():  # a share that did not answer in an earlier pass may do so now
+            self._gone = retention.Presence().gone
         removed, rest = retention.step(self._store, self._config().history, self._gone, utc_now(), place)
         return {"removed": asdict(removed), "rest": asdict(rest) if rest is not None else None}
 

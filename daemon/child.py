@@ -45,6 +45,7 @@ class Child:
         self._process = process
         self.channel = channel
         self.name = name
+        self._n_out_of_memory = n_out_of_memory()
 
     @classmethod
     def spawn(
@@ -120,6 +121,11 @@ class Child:
             self._process.wait(grace_s)
         self.kill()
 
+    @property
+    def killed_by_others(self) -> bool:
+        """Whether it was ended by a SIGKILL that the kernel did not send for want of memory. One of ours counts too."""
+        return self._process.poll() == -signal.SIGKILL and n_out_of_memory() == self._n_out_of_memory
+
     def exit_reason(self, wait_s: float = 1.0) -> str:
         """How it ended, in words: ``killed by SIGSEGV`` or ``exit status 1``; ``still running`` after *wait_s*."""
         try:
@@ -132,6 +138,13 @@ class Child:
             return f"killed by {signal.Signals(-status).name}"
         except ValueError:
             return f"killed by signal {-status}"
+
+
+def n_out_of_memory() -> int:
+    """How many processes the kernel has ended for want of memory (Linux 4.13); 0 where that is not told."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/vmstat", encoding="ascii") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    return 0
 
 
 def become_child(oom_score_adjust: int) -> Channel:

@@ -14,6 +14,7 @@ from typing import Final
 from daemon.clock import monotonic_s, utc_now
 from daemon.errors import (
     ConfigError,
+    DecoderKilled,
     EngineUnavailable,
     JobCancelled,
     OutputBlocked,
@@ -29,6 +30,7 @@ from daemon.errors import (
 )
 from daemon.failpoints import reached
 from daemon.health import HistoryHealth
+from daemon.held import FOLDER_BLOCKED_S, KILLED_S, HeldJobs
 from daemon.transcription import perform
 from daemon.workshop import Activity, Patiently, T, Workshop
 from storage.errors import LostJob, StorageBusy, StorageDamaged, StorageFull, StorageUnavailable
@@ -41,12 +43,6 @@ IDLE_S: Final = 5.0
 
 RETRY_S: Final = (30.0, 120.0, 480.0)
 """The wait after the first, second, third attempt that failed for a reason that may pass."""
-
-BLOCKED_S: Final = (60.0, 60.0, 120.0, 300.0, 600.0)
-"""The wait for something outside of the job: a folder to be writable, a share to come back, the engine to start.
-
-After the first, second, ... claim of the job; the last is repeated. Longer each time, because each try is three events.
-"""
 
 CANCEL_S: Final = 15.0
 """How long a job may take to end once it is told to: the engine looks up after every window."""
@@ -89,6 +85,7 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._activities: list[Activity] = []
         self._ended = threading.Condition(self._lock)
+        self._held = HeldJobs(self._store, self._shop.kept)
         self._draining = False
         self._hurried = False
         self._out_of_patience = threading.Event()
@@ -96,6 +93,7 @@ class Dispatcher:
     def step(self, now: float) -> float:
         """Claim what is due, as far as there is room, but no more than fits: the end of a job wakes the next step."""
         del now
+        self._held.let_go()
         for _ in range(self._n_in_hand):
             if self._draining or self._n_busy() >= self._n_in_hand or not self._health.may_claim:
                 break
@@ -229,15 +227,22 @@ class Dispatcher:
                 store.fail(job, reason, at)
             case SourceVanished() if not self._watches(job.path):
                 store.vanish_running(job, reason, at)
+            case SourceChanged() if (newest := store.newest(job.path)) is not None and newest.id > job.id:
+                # What is there has a job of its own: nothing would ever bring back what this one was made for.
+                store.vanish_running(job, f"{reason}; job {newest.id} is for what is there now", at)
             # One that is gone from an inbox waits too: the next scan tells a deleted file from a lost share.
-            case SourceChanged() | OutputBlocked() | SourceBlocked() | SpoolBlocked() | ConfigError():
-                store.hold(job, reason, at, delay_s=_blocked_s(job), refund=True)
+            case OutputBlocked():  # the scans try the folder too, and hasten its jobs
+                store.hold(job, reason, at, delay_s=self._held.put_off(job, FOLDER_BLOCKED_S), refund=True)
+            case SourceChanged() | SourceBlocked() | SpoolBlocked() | ConfigError():
+                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True)
             case RecordingIncomplete(wait_s=wait_s):
                 store.hold(job, reason, at, delay_s=wait_s, refund=True)
             case _ if self._draining:  # the processes under it are going: not its fault
                 store.requeue(job, "the service was stopped", at, refund=True)
             case EngineUnavailable():
-                store.hold(job, reason, at, delay_s=_blocked_s(job), refund=True)
+                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True)
+            case DecoderKilled():
+                store.hold(job, reason, at, delay_s=self._held.put_off(job, KILLED_S), refund=True)
             case TransientError():
                 self._try_again(job, reason)
             case _:
@@ -266,10 +271,6 @@ class Dispatcher:
                 log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
                 if self._out_of_patience.wait(delay_s):
                     raise
-
-
-def _blocked_s(job: Job) -> float:
-    return BLOCKED_S[min(job.lease, len(BLOCKED_S)) - 1]
 
 
 def _log_outcome(activity: Activity, result: Result) -> None:

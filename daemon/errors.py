@@ -14,8 +14,10 @@
     │   ├── RecordingIncomplete   it ends too early and may still be growing
     │   ├── SpoolBlocked          the state folder cannot hold the decoded audio
     │   ├── DecodeFailed          the decode process died or missed its deadline
+    │   │   └── DecoderKilled     it was killed from outside
     │   ├── EngineDied            the engine process died with this job in it
     │   ├── EngineUnavailable     the engine cannot be started at present
+    │   │   ├── EngineNotLoaded   it died while it loaded the model
     │   │   └── DeviceFull        the device has no memory left for the job
     │   └── OutputBlocked         the folder of the recording cannot be written
     ├── SourceChanged          the recording is not the one that the job was made for
@@ -96,15 +98,21 @@ class DecodeFailed(TransientError):
     """Raised when a decode process died or missed its deadline on this recording."""
 
 
+class DecoderKilled(DecodeFailed):
+    """Raised when the decode process was killed by others: not by us, and not by the kernel for want of memory."""
+
+
 class EngineDied(TransientError):
     """Raised when the engine process died while this job was in it.
 
-    *n_inside* jobs were in it, this one counted. One that was *alone* is to blame.
+    *n_inside* jobs were in it, this one counted. One that was *alone* is to blame, unless the process was killed
+    *by_others*: not by us, and not by the kernel for want of memory.
     """
 
-    def __init__(self, message: str, *, n_inside: int) -> None:
+    def __init__(self, message: str, *, n_inside: int, by_others: bool = False) -> None:
         super().__init__(message)
         self.n_inside = n_inside
+        self.by_others = by_others
 
     @property
     def alone(self) -> bool:
@@ -114,6 +122,10 @@ class EngineDied(TransientError):
 
 class EngineUnavailable(TransientError):
     """Raised when the engine cannot be started at present."""
+
+
+class EngineNotLoaded(EngineUnavailable):
+    """Raised when the engine process died while it loaded the model: it may be started again after its backoff."""
 
 
 class DeviceFull(EngineUnavailable):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from storage.reserve import Reserve
 
@@ -13,10 +12,10 @@ log = logging.getLogger(__name__)
 class HistoryHealth:
     """Told by whoever meets the trouble, from any thread. Without a *reserve* a full disk is only waited for."""
 
-    def __init__(self, reserve: Reserve | None = None, on_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, reserve: Reserve | None = None) -> None:
         self._reserve = reserve
-        self._on_lost = on_lost
         self._lost = ""
+        self._told = False
 
     @property
     def lost(self) -> str:
@@ -33,12 +32,12 @@ class HistoryHealth:
         if not self._lost:
             self._lost = reason
             log.critical("The history is lost, ending: %s", reason, extra={"event": "history_lost"})
-            self._on_lost()
 
     def make_room(self) -> bool:
         """The disk is full: what is held back for that is given free; whether there was any."""
         if self._reserve is None or not self._reserve.release():
             return False
+        self._told = True
         log.error(
             "The disk of the state folder is full; the reserve is given free to end the jobs in hand, and none begins "
             "until there is room: make some",
@@ -47,6 +46,15 @@ class HistoryHealth:
         return True
 
     def restock(self) -> None:
-        """The reserve is held again, if there is room."""
-        if self._reserve is not None and not self._reserve.held and self._reserve.make():
+        """The reserve is held again, if there is room; if not, that is said once."""
+        if self._reserve is None or self._reserve.held:
+            self._told = False
+        elif self._reserve.make():
             log.info("The reserve for a full disk is there", extra={"event": "reserve_made"})
+        elif not self._told:
+            self._told = True
+            log.error(
+                "No job begins: the disk of the state folder has too little room for the reserve; make some, or lower "
+                "database.reserve_bytes",
+                extra={"event": "reserve_missing"},
+            )

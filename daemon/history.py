@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.clock import utc_now
+from daemon.config.schema import DATABASE_NAME as DATABASE_NAME
 from daemon.errors import ConfigError
 from daemon.health import HistoryHealth
 from daemon.intake.mounts import filesystem_of, is_network
@@ -14,11 +15,10 @@ from daemon.keeper import KeptHistory
 from daemon.sidecars import Sidecars
 from storage.errors import NewerSchema, StorageDamaged, StorageError
 from storage.jobs import JobStore
-from storage.mending import Identity, Mended, mend, set_aside_log
+from storage.mending import Identity, Mended, mend, set_aside, set_aside_log
 
 log = logging.getLogger(__name__)
 
-DATABASE_NAME: Final = "transcribed.db"
 RESERVE_NAME: Final = "reserve"
 
 
@@ -43,15 +43,20 @@ def open_history(state_dir: Path, owner: str) -> KeptHistory:
 
 def close_history(history: KeptHistory, health: HistoryHealth) -> None:
     """It is closed; one that was lost is copied first, where that is possible, for the next start to begin with."""
+    is_given_up = False
     if health.lost:
         try:
             copy = history.store.rescue()
+            is_given_up = True
             log.warning("The lost history was saved as %s", copy, extra={"event": "history_rescued"})
         except StorageError as error:
+            is_given_up = isinstance(error, StorageDamaged)
             log.critical("The lost history cannot be saved: %s", error, extra={"event": "rescue_failed"})
     history.store.close()
     if health.lost and Identity.of(history.path).database != history.identity.database:
         set_aside_log(history.path, history.identity)
+    elif is_given_up:  # what was found in use may be hidden from the check at the start, again and again
+        set_aside(history.path)
 
 
 def refuse_network(state_dir: Path) -> None:

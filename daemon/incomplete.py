@@ -27,7 +27,9 @@ def wait_left_s(fingerprint: Fingerprint, made_at: datetime, at: datetime, patie
     """How much longer the rest of a file may come, if it may as long as it changed within *patience_s*; else 0.
 
     *made_at* is when its job was made. It counts where the file's own time cannot: a server's clock may be ahead.
+    Where both are far ahead, our own clock was set back, and nobody waits until it has caught up.
     """
     changed_at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=fingerprint.ctime_ns // 1000)
-    since = changed_at if changed_at <= at else min(made_at, at)
-    return max(0.0, patience_s - (at - since).total_seconds())
+    since = changed_at if changed_at <= at else made_at
+    waited_s = (at - since).total_seconds()
+    return 0.0 if waited_s < -patience_s else max(0.0, patience_s - max(0.0, waited_s))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,10 @@ from daemon.clock import monotonic_s, utc_now
 from daemon.config.schema import DatabaseConfig
 from daemon.health import HistoryHealth
 from daemon.sidecars import Sidecars
-from storage.errors import StorageError
+from storage.errors import StorageDamaged, StorageError
 from storage.jobs import JobStore
 from storage.mending import Identity
-from storage.snapshots import DAILY, Snapshots, standing
+from storage.snapshots import DAILY, Snapshots, count_jobs, standing
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ class Keeper:
     def _copy(self) -> None:
         try:
             self.take_snapshot()
+        except StorageDamaged as error:
+            self._health.lose(str(error))
         except StorageError as error:
             log.warning("No snapshot of the history: %s", error, extra={"event": "snapshot_failed"})
         except Exception:
@@ -109,17 +112,17 @@ class Keeper:
             raise StorageError(f"there is too little room beside {path} for one; make some")
         began = monotonic_s()
         snapshot = self._snapshots.take()
-        jobs = standing(snapshot)
+        n_jobs = count_jobs(snapshot)
         wall_s = monotonic_s() - began
-        n_dropped = self._history.sidecars.drop_known(jobs)
+        n_dropped = self._history.sidecars.drop_known(partial(standing, snapshot))
         removed = self._snapshots.prune(self._config.snapshots)
         self._history.store.note(
-            "snapshot", {"path": str(snapshot), "n_jobs": len(jobs), "wall_s": round(wall_s, 3)}, self._utc()
+            "snapshot", {"path": str(snapshot), "n_jobs": n_jobs, "wall_s": round(wall_s, 3)}, self._utc()
         )
         log.info(
             "Snapshot of the history: %s, %d jobs, %.1f s; %d older ones removed",
-            *(snapshot, len(jobs), wall_s, len(removed)),
-            extra={"event": "snapshot", "n_jobs": len(jobs), "wall_s": round(wall_s, 3), "n_sidecars": n_dropped},
+            *(snapshot, n_jobs, wall_s, len(removed)),
+            extra={"event": "snapshot", "n_jobs": n_jobs, "wall_s": round(wall_s, 3), "n_sidecars": n_dropped},
         )
 
 

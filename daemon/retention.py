@@ -73,15 +73,19 @@ Step = tuple[Pruned, Place | None]
 
 @dataclass(slots=True)
 class Presence:
-    """Whether recordings are gone. A share that does not answer is asked once; its recordings count as there."""
+    """Whether recordings are gone. A share that does not answer is asked once; its recordings count as there.
+
+    One that is known to be *silent* is not asked: each such call keeps a thread for as long as the share hangs.
+    """
 
     look: Callable[[bytes], os.stat_result] = os.lstat
     timeout_s: float = LOOK_S
+    silent: Callable[[bytes], bool] = lambda _inbox: False
     _silent: set[bytes] = field(default_factory=set[bytes])
 
     def gone(self, job: OldJob) -> bool:
         """Whether the inbox of *job* is there, with our marker in it, and the recording is not."""
-        if job.inbox in self._silent:
+        if job.inbox in self._silent or self.silent(job.inbox):
             return False
         try:
             return within(self.timeout_s, "presence", lambda: self._gone(job))

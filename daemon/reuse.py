@@ -33,7 +33,7 @@ def same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Res
         return None
     if before.fingerprint.size_bytes != source.fingerprint.size_bytes:
         return None
-    if shop.decode.digest(source.fd) != before.source_sha256:
+    if shop.decode.digest(source.fd, activity.cancelled) != before.source_sha256:
         return None
     shop.check_unchanged(job, source, before.source_sha256)
     reason = f"same content as in job {before.id}; its transcript stands"
@@ -63,6 +63,7 @@ def kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
         return None
     if content_differs(source.fingerprint, kept.fingerprint):
         return None
+    _take_note(job, kept.document, None, shop)
     return replace(kept.document, options=JobOptions.from_dict(job.options))  # the formats may be others by now
 
 
@@ -72,24 +73,15 @@ def taken_over(activity: Activity, source: Source, shop: Workshop) -> Document |
     if job.again or not shop.reuse():
         return None
     size_bytes = source.fingerprint.size_bytes
-    known = shop.patiently(lambda: shop.store.transcripts_of(size_bytes, job.options_digest))
-    if not known:  # most recordings end here, unread
-        return None
-    sha256 = shop.decode.digest(source.fd)
-    before = shop.patiently(lambda: shop.store.job(known[sha256])) if sha256 in known else None
+    if not shop.patiently(lambda: shop.store.has_size(size_bytes, job.options_digest)):
+        return None  # most recordings end here, unread
+    sha256 = shop.decode.digest(source.fd, activity.cancelled)
+    same_as = shop.patiently(lambda: shop.store.transcript_of(sha256, size_bytes, job.options_digest))
+    before = shop.patiently(lambda: shop.store.job(same_as)) if same_as is not None else None
     document = _stored_document(before, shop) if before is not None else None
-    if before is None or document is None:
+    if before is None or document is None or document.source_sha256 != sha256:
         return None
-    shop.patiently(
-        lambda: shop.store.decoded(
-            job,
-            source_sha256=sha256,
-            audio_s=document.audio_s,
-            declared_s=document.declared_s,
-            speech_s=before.speech_s or 0.0,
-            at=utc_now(),
-        )
-    )
+    _take_note(job, document, before.speech_s, shop)
     activity.same_as = before.id
     name = os.path.basename(os.fsdecode(job.path))
     return replace(document, options=JobOptions.from_dict(job.options), recording=name)
@@ -99,3 +91,17 @@ def _stored_document(job: Job, shop: Workshop) -> Document | None:
     content = shop.patiently(lambda: shop.store.document(job.id))
     kept = unpacked(content) if content is not None else None
     return kept.document if kept is not None else None
+
+
+def _take_note(job: Job, document: Document, speech_s: float | None, shop: Workshop) -> None:
+    """What decoding would have found out is stored with the job: its claim has forgotten what an earlier one knew."""
+    shop.patiently(
+        lambda: shop.store.decoded(
+            job,
+            source_sha256=document.source_sha256,
+            audio_s=document.audio_s,
+            declared_s=document.declared_s,
+            speech_s=speech_s,
+            at=utc_now(),
+        )
+    )

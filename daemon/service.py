@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -14,21 +13,21 @@ from daemon import recovery
 from daemon.actor import Actor, ActorThread, Pulse
 from daemon.answers import Answers
 from daemon.clock import iso, monotonic_s, utc_now
-from daemon.config import Config, InboxConfig, Loaded, load
+from daemon.config import Config, Loaded, load
 from daemon.config.schema import OWN_FOLDERS
 from daemon.control import ControlServer
 from daemon.dispatch import Dispatcher
-from daemon.errors import AlreadyRunning, ConfigError, EngineUnavailable, HistoryLost
+from daemon.errors import ConfigError, EngineUnavailable, HistoryLost
 from daemon.health import HistoryHealth
 from daemon.history import DATABASE_NAME as DATABASE_NAME
 from daemon.history import RESERVE_NAME, close_history, open_history
-from daemon.intake.inbox import Inbox
+from daemon.inboxes import Inboxes
 from daemon.keeper import Keeper
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.notify import Notifier
 from daemon.outputs.kept import KeptDocuments
 from daemon.processes import make_ahead, make_decode_pool, make_engine, n_in_hand
-from daemon.retention import Retention
+from daemon.retention import Gone, Presence, Retention
 from daemon.shares import NoAnswer, Shares, within
 from daemon.sidecars import adopt
 from daemon.signals import Signals
@@ -44,7 +43,7 @@ TICK_S: Final = 2.0
 """How often systemd is told that all loops are alive, at the least."""
 
 SHARE_S: Final = 5.0
-"""How long start, reload and stop wait for a share: it may hang for hours, and they do without it."""
+"""How long the start waits for the share of a folder that is no inbox any more."""
 
 STATUS_S: Final = 10.0
 """How often the status line is renewed: it counts the jobs, which takes a while in a long history."""
@@ -61,7 +60,6 @@ class Service:
         self._pulse = Pulse()
         self._started_at = utc_now()
         self._threads: dict[str, ActorThread] = {}
-        self._inboxes: dict[bytes, Inbox] = {}
         self._shares = Shares()
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self._ready = False
@@ -102,12 +100,14 @@ class Service:
         adopt(history.sidecars, store, kept)
         self._unsettled = recovery.recover(store, config.state_dir / "spool", kept)
         self._settle_elsewhere()
+        self._inboxes = inboxes = Inboxes(
+            store, owner, self._pulse, self._shares, self._unsettled, self._wake_dispatcher
+        )
         self._shares.on_silent, self._shares.on_answer = self._share_silent, self._share_answers
         shares = self._launch("shares", self._shares)
         self._undo.append(("shares", shares.ask_to_stop))
-        for inbox_config in config.inbox:
-            self._launch_inbox(inbox_config)
-        self._see_inboxes(list(self._inboxes.values()))
+        self._undo.append(("inboxes", inboxes.close))
+        inboxes.begin(config.inbox, config.max_attempts)
         # 4. The engine before the queue: a wrong model or device is the operator's to mend, and shows at once.
         self._decode = make_decode_pool(config, _log_output)
         self._undo.append(("decode processes", lambda: self._decode.close(1.0)))
@@ -118,11 +118,11 @@ class Service:
         self._dispatcher = Dispatcher(
             self._make_shop,
             n_in_hand=n_in_hand(config),
-            look_again=self._look_again,
-            watches=lambda path: self._inbox_of(path) is not None,
+            look_again=inboxes.look_again,
+            watches=lambda path: inboxes.of(path) is not None,
             wake=self._wake_dispatcher,
-            not_ready=lambda: [inbox.path for inbox in list(self._inboxes.values()) if not inbox.ready],
-            blocked=self._output_blocked,
+            not_ready=inboxes.not_ready,
+            blocked=inboxes.blocked,
             health=self._health,
         )
         self._undo.append(("jobs", self._drain))
@@ -138,14 +138,15 @@ class Service:
         keeper = Keeper(history, self._health, config.database, started=monotonic_s())
         self._undo.append(("history keeper", keeper.close))
         self._launch("history", keeper)
-        self._launch("retention", Retention(store, lambda: self._config.history))
+        self._launch("retention", Retention(store, lambda: self._config.history, self._presence))
         # 6. The control socket last: whoever gets an answer gets a true one.
         answers = Answers(
-            store, self._engine, self._dispatcher, self._inboxes, self._pulse, self._started_at, self._now_configured
+            store, self._engine, self._dispatcher, inboxes.by_path, self._pulse, self._started_at, self._now_configured
         )
         control = ControlServer(config.state_dir, answers.commands())
         control.start()
         self._undo.append(("control socket", control.close))
+        self._undo.append(("inboxes", inboxes.close))  # once more, as the first of all: nothing new comes in
 
     def _now_configured(self) -> Config:
         return self._config
@@ -167,36 +168,6 @@ class Service:
             except (NoAnswer, StorageError) as error:
                 log.warning("%s: %s", os.fsdecode(folder), error, extra={"event": "not_recovered"})
 
-    def _launch_inbox(self, config: InboxConfig) -> Inbox:
-        path = os.fsencode(config.path)
-        inbox = Inbox(
-            config,
-            self._store,
-            max_attempts=self._config.max_attempts,
-            on_new=self._wake_dispatcher,
-            share=self._shares.of(path),
-            settle=lambda: self._unsettled.settle(path),
-        )
-        inbox.open(self._owner)
-        self._inboxes[path] = inbox
-        thread = self._launch(f"inbox {config.path}", inbox)
-        inbox.start_watching(thread.wake, thread.beat, thread.away)
-        return inbox
-
-    def _see_inboxes(self, inboxes: Sequence[Inbox]) -> None:
-        """Wait until each is seen, for SHARE_S in all. Raises AlreadyRunning where one is that of another daemon."""
-        until = monotonic_s() + SHARE_S
-        for inbox in inboxes:
-            if not inbox.looked.wait(max(0.0, until - monotonic_s())):
-                log.warning(
-                    "inbox %s has not answered for %g s: the start goes on without it",
-                    inbox.config.path,
-                    SHARE_S,
-                    extra={"event": "share_slow", "inbox": str(inbox.config.path)},
-                )
-            if inbox.refused is not None:
-                raise inbox.refused
-
     def _share_silent(self, folder: bytes, silence: str) -> None:
         if self._ready:
             self._dispatcher.desert(folder, f"the inbox {os.fsdecode(folder)} is {silence}")
@@ -204,7 +175,7 @@ class Service:
 
     def _share_answers(self, folder: bytes) -> None:
         self._note_share("share_answers", folder)
-        if (inbox := self._inboxes.get(folder)) is not None:
+        if (inbox := self._inboxes.by_path.get(folder)) is not None:
             inbox.scan_now()
         self._wake_dispatcher()
 
@@ -216,9 +187,8 @@ class Service:
         except StorageError as error:
             log.warning("not noted: %s: %s", event, error, extra={"event": "storage_trouble"})
 
-    def _output_blocked(self, path: bytes) -> None:
-        if (inbox := self._inbox_of(path)) is not None:
-            inbox.blocked(os.path.dirname(path))
+    def _presence(self) -> Gone:
+        return Presence(silent=lambda inbox: bool(self._shares.of(inbox).silence())).gone
 
     def _launch(self, name: str, actor: Actor) -> ActorThread:
         thread = self._threads[name] = ActorThread(name, actor, self._pulse)
@@ -252,14 +222,6 @@ class Service:
     def _wake_dispatcher(self) -> None:
         if (thread := self._threads.get("dispatcher")) is not None:
             thread.wake()
-
-    def _inbox_of(self, path: bytes) -> Inbox | None:
-        inboxes = list(self._inboxes.items())
-        return next((inbox for folder, inbox in inboxes if path.startswith(folder + b"/")), None)
-
-    def _look_again(self, path: bytes) -> None:
-        if (inbox := self._inbox_of(path)) is not None:
-            inbox.forget(path)
 
     # Work: the main thread only listens to signals and feeds the watchdog.
 
@@ -316,47 +278,14 @@ class Service:
         kept = {key: getattr(old, key) for key in fixed}
         self._loaded, self._config = loaded, new.model_copy(update=kept)
         logging.getLogger().setLevel(new.log_level.upper())
-        wanted = {os.fsencode(config.path): config for config in new.inbox}
-        for path, inbox in list(self._inboxes.items()):
-            if wanted.get(path) != inbox.config or old.max_attempts != new.max_attempts:
-                self._close_inbox(inbox)
-        for path, config in wanted.items():
-            if path not in self._inboxes:
-                self._add_inbox(config)
+        self._inboxes.apply(new.inbox, new.max_attempts)
         log.info("Reloaded", extra={"event": "reloaded", "config": _shown(self._config)})
-
-    def _add_inbox(self, config: InboxConfig) -> None:
-        """Begin with an inbox while jobs run."""
-        inbox = self._launch_inbox(config)
-        try:
-            self._see_inboxes([inbox])
-        except AlreadyRunning as error:
-            log.warning("inbox %s is left out: %s", config.path, error, extra={"event": "reload_partial"})
-            self._close_inbox(inbox)
-
-    def _close_inbox(self, inbox: Inbox) -> None:
-        self._close_inboxes([inbox])
-
-    def _close_inboxes(self, inboxes: Sequence[Inbox]) -> None:
-        """Their threads end and give the folders back. One that hangs in a share does so whenever it can."""
-        closing: list[threading.Thread] = []
-        for inbox in inboxes:
-            thread = self._threads.pop(f"inbox {inbox.config.path}", None)
-            self._inboxes.pop(inbox.path, None)
-            if thread is not None:
-                thread.ask_to_stop()
-            closing.append(threading.Thread(target=_end_inbox, args=(inbox, thread), name="closing", daemon=True))
-            closing[-1].start()
-        until = monotonic_s() + SHARE_S * 2
-        for waits in closing:
-            waits.join(max(0.0, until - monotonic_s()))
 
     # Stop: nothing new comes in, what is in hand ends or goes back, then the parts in reverse order.
 
     def _stop(self) -> None:
         self._notifier.stopping()
         log.info("Stopping", extra={"event": "stopping"})
-        self._close_inboxes(list(self._inboxes.values()))
         while self._undo:
             name, undo = self._undo.pop()
             try:
@@ -381,12 +310,6 @@ class Service:
 
     def _folders(self) -> str:
         return ", ".join(str(inbox.path) for inbox in self._config.inbox)
-
-
-def _end_inbox(inbox: Inbox, thread: ActorThread | None) -> None:
-    if thread is not None:
-        thread.join(None)
-    inbox.close()
 
 
 def _log_output(name: str, line: str) -> None:

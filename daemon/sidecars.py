@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,13 +65,19 @@ class Sidecars:
         except OSError as error:
             log.warning("job %d: no sidecar: %s", sidecar.job.id, error, extra={"event": "sidecar_failed"})
 
-    def all(self) -> Iterator[tuple[Published, Kept]]:
-        """What each file says, the oldest job first; what a crash left half written is removed."""
+    def unknown(self, is_known: Callable[[int, int, bytes], bool]) -> Iterator[tuple[Published, Kept]]:
+        """What each file says, the oldest job first; what a crash left half written is removed.
+
+        Left out are those that *is_known* is true of, given the job, its claims and its path.
+        """
         for leftover in self._folder.glob("*.part"):
             leftover.unlink()
         for job_id in self.job_ids():
             try:
-                yield _parsed(json.loads(self._path(job_id).read_bytes()))
+                content = json.loads(self._path(job_id).read_bytes())
+                job = content["job"]
+                if not is_known(job["id"], job["lease"], os.fsencode(job["path"])):
+                    yield _parsed(content)
             except (OSError, ValueError, LookupError, TypeError) as error:
                 log.warning("%s cannot be read: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
 
@@ -78,12 +85,17 @@ class Sidecars:
         """The jobs that have one, in order."""
         return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
 
-    def drop_known(self, standing: Mapping[int, tuple[int, JobState]]) -> int:
-        """Remove those of jobs whose end is in a snapshot, given as claims and state by job id; how many went."""
+    def drop_known(self, standing: Callable[[Sequence[int]], Mapping[int, tuple[int, JobState]]]) -> int:
+        """Remove those of jobs whose end is in a snapshot; how many went.
+
+        *standing* tells the claims and the state of jobs in it, by job id, and those of its newest.
+        """
         n_dropped = 0
-        for job_id in self.job_ids():
+        job_ids = self.job_ids()
+        known = standing(job_ids)
+        for job_id in job_ids:
             try:
-                if _is_settled(job_id, self._lease(job_id), standing):
+                if _is_settled(job_id, self._lease(job_id), known):
                     self._path(job_id).unlink(missing_ok=True)
                     n_dropped += 1
             except (OSError, ValueError, LookupError, TypeError) as error:
@@ -111,12 +123,12 @@ def adopt(sidecars: Sidecars, store: JobStore, kept: KeptDocuments) -> int:
     files are left, the document is published from *kept*. Nothing is transcribed again.
     """
     n_adopted = 0
-    for published, document in sidecars.all():
+    silent: set[bytes] = set()
+    for published, document in sidecars.unknown(partial(_is_known, store)):
         job = store.job(published.job_id)
-        if _is_known(job, published):
-            continue
         unknown = job is None or job.path != published.path
-        done = _in_place(published, store.written(published.path), edited_counts=unknown)
+        earlier = store.written(published.path)
+        done = published.inbox not in silent and _in_place(published, earlier, silent, edited_counts=unknown)
         job_id = store.adopt(published, utc_now(), done=done)
         if job_id is not None:
             n_adopted += 1
@@ -130,18 +142,22 @@ def adopt(sidecars: Sidecars, store: JobStore, kept: KeptDocuments) -> int:
     return n_adopted
 
 
-def _is_known(job: Job | None, published: Published) -> bool:
-    """Whether the history is as new as *published*: its intent is committed, or the job was claimed again since."""
-    if job is None or job.path != published.path:
+def _is_known(store: JobStore, job_id: int, lease: int, path: bytes) -> bool:
+    """Whether the history is as new as a sidecar: its intent is committed, or the job was claimed again since."""
+    job = store.job(job_id)
+    if job is None or job.path != path:
         return False
-    return job.lease > published.lease or (job.lease == published.lease and job.state is not JobState.RUNNING)
+    return job.lease > lease or (job.lease == lease and job.state is not JobState.RUNNING)
 
 
-def _in_place(published: Published, earlier: Mapping[bytes, frozenset[str]], *, edited_counts: bool) -> bool:
+def _in_place(
+    published: Published, earlier: Mapping[bytes, frozenset[str]], silent: set[bytes], *, edited_counts: bool
+) -> bool:
     """Whether its outputs are there. *edited_counts*: also those that hold something that we never wrote.
 
     Not so where the job was running: then they are not ours. What *earlier* says that we wrote there is an earlier
-    version, which this one was to replace. A share that does not answer counts as no: its thread settles the job.
+    version, which this one was to replace. A share that does not answer counts as no, and is added to *silent*: its
+    thread settles the job.
     """
 
     def is_there(output: Output) -> bool:
@@ -152,6 +168,7 @@ def _in_place(published: Published, earlier: Mapping[bytes, frozenset[str]], *, 
     try:
         return within(SHARE_S, "sidecars", lambda: all(is_there(output) for output in published.outputs))
     except NoAnswer:
+        silent.add(published.inbox)
         return False
 
 

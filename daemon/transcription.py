@@ -49,6 +49,12 @@ log = logging.getLogger(__name__)
 ENGINE_DEATHS: Final = 2
 """A recording that was in the engine at this many deaths or more, the last time alone, is quarantined."""
 
+DEATHS_BY_OTHERS: Final = 6
+"""The same where the last death was a SIGKILL from outside: no recording sends one.
+
+But what watches over memory besides the kernel (systemd-oomd, earlyoom) does, so it cannot go on for ever.
+"""
+
 SAMPLE_BYTES: Final = 2
 """Of a spool file."""
 
@@ -166,7 +172,7 @@ def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcri
             )
         except EngineDied as error:
             n_deaths = shop.patiently(lambda: shop.store.engine_death(activity.job, utc_now()))
-            if error.alone and n_deaths >= ENGINE_DEATHS:
+            if error.alone and n_deaths >= (DEATHS_BY_OTHERS if error.by_others else ENGINE_DEATHS):
                 raise Quarantined(f"the engine died {n_deaths} times on this recording, last: {error}") from error
             company = company_after(error, n_deaths)
 

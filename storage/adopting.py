@@ -89,6 +89,7 @@ def _file_id(session: Session, published: Published) -> int:
 def _values(published: Published, file_id: int) -> dict[str, object]:
     return {
         "file_id": file_id,
+        "inbox": published.inbox,
         "attempt": published.attempt,
         "max_attempts": published.max_attempts,
         "owner": published.owner,

@@ -6,28 +6,44 @@ connections write and checkpoint at once (sqlite.org/wal.html#walresetbug).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from storage.errors import StorageError, StorageUnavailable
-from storage.faults import POOL_TIMEOUT_S
-from storage.faults import storage_errors as storage_errors
+from storage.errors import StorageBusy, StorageError, StorageUnavailable
+from storage.faults import sqlite_errors, translated
 from storage.preparing import prepare, version_of
-from storage.schema import VERSION
+from storage.version import check_readable
 
 BUSY_TIMEOUT_MS: Final = 10_000
 """How long to wait for somebody's open transaction, say in a sqlite3 shell."""
+
+POOL_TIMEOUT_S: Final = 60
+"""Threads queue for the one writer; each may sit out a busy timeout before it is our turn."""
 
 _N_READERS: Final = 4
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _FILE_MODE: Final = 0o640  # less the umask: names of recordings and reasons are not for everybody
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, doing: str) -> Generator[None]:
+    """Turn what SQLite reports about the database *path* into the errors of this package; the rest is a bug."""
+    try:
+        with sqlite_errors(path, doing):
+            yield
+    except exc.TimeoutError as error:
+        raise StorageBusy(f"cannot {doing} {path}: its connection stayed in use for {POOL_TIMEOUT_S} s") from error
+    except exc.DBAPIError as error:
+        raise translated(path, doing, error.orig) or error from error
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -106,20 +122,11 @@ def open_reader(path: Path) -> Engine:
     engine = _engine(path, "ro", _N_READERS, "BEGIN")
     try:
         with storage_errors(path, "open"), engine.connect() as connection:
-            _check_version(version_of(connection, path), path)
+            check_readable(version_of(connection, path), path)
     except BaseException:
         engine.dispose()
         raise
     return engine
-
-
-def _check_version(version: int, path: Path) -> None:
-    if version == 0:
-        raise StorageError(f"{path} holds no job history; it is made when the service first runs")
-    if version < VERSION:
-        raise StorageError(
-            f"{path} has schema {version}, this program reads {VERSION}: start the service, which migrates it"
-        )
 
 
 def _prepare(engine: Engine, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from storage.columns import utc_text
+from storage.texts import utc_text
 
 TIMES: Final = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean to this package."""
+"""What SQLite's errors mean to this package. Knows the driver alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import exc
-
 from storage.errors import StorageBusy, StorageDamaged, StorageError, StorageFull, StorageUnavailable
-
-POOL_TIMEOUT_S: Final = 60
-"""Threads queue for the one writer; each may sit out a busy timeout before it is our turn."""
 
 _MEANING: Final = {
     sqlite3.SQLITE_BUSY: (StorageBusy, "another program has it locked; end its transaction"),
@@ -29,19 +24,16 @@ _MEANING: Final = {
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path, doing: str) -> Generator[None]:
-    """Turn what SQLite reports about the database *path* into the errors of this package; the rest is a bug."""
+def sqlite_errors(path: Path, doing: str) -> Generator[None]:
+    """Turn what the driver reports about the database *path* into the errors of this package; the rest is a bug."""
     try:
         yield
-    except exc.TimeoutError as error:
-        raise StorageBusy(f"cannot {doing} {path}: its connection stayed in use for {POOL_TIMEOUT_S} s") from error
-    except exc.DBAPIError as error:
-        raise _translated(path, doing, error.orig) or error from error
     except sqlite3.Error as error:
-        raise _translated(path, doing, error) or error from error
+        raise translated(path, doing, error) or error from error
 
 
-def _translated(path: Path, doing: str, error: BaseException | None) -> StorageError | None:
+def translated(path: Path, doing: str, error: BaseException | None) -> StorageError | None:
+    """*error* as one of this package; None where it is no error of SQLite's that has a meaning."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session, lazyload
 
@@ -58,15 +58,30 @@ def touched(session: Session, path: bytes, fingerprint: Fingerprint, at: datetim
         record(session, "touched", {}, at, row.id)
 
 
-def vanished(session: Session, path: bytes, at: datetime) -> bool:
+def vanished(session: Session, paths: Sequence[bytes], at: datetime) -> list[bytes]:
     """See `JobStore.vanished`."""
-    row = newest_row(session, path)
-    if row is None or row.state not in _PENDING:
-        return False
+    pending = select(FileRow.path, JobRow.id).join(JobRow, JobRow.file_id == FileRow.id)
+    pending = pending.where(LIVE, JobRow.state.in_(_PENDING))
+    found = [row for some in _chunks(paths) for row in session.execute(pending.where(FileRow.path.in_(some)))]
     reason = "the recording was removed or renamed before its turn"
-    _update(session, row.id, {"state": JobState.VANISHED, "reason": reason, "not_before_at": None, "finished_at": at})
-    record(session, JobState.VANISHED, {"reason": reason}, at, row.id)
-    return True
+    values: dict[str, object] = {"state": JobState.VANISHED, "reason": reason, "not_before_at": None, "finished_at": at}
+    for _path, job_id in found:
+        _update(session, job_id, values)
+    record_all(session, [(JobState.VANISHED, {"reason": reason}, job_id) for _path, job_id in found], at)
+    return [path for path, _job_id in found]
+
+
+def hasten(session: Session, inbox: bytes, at: datetime) -> int:
+    """See `JobStore.hasten`."""
+    here = exists().where(FileRow.id == JobRow.file_id, FileRow.inbox == inbox)
+    hastened = session.scalars(
+        update(JobRow)
+        .where(JobRow.state == JobState.WAITING, JobRow.not_before_at > at, here)
+        .values(not_before_at=at)
+        .returning(JobRow.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    return len(hastened)
 
 
 def _file(session: Session, jobs: Sequence[NewJob], aim: _Aim) -> list[int]:
@@ -79,6 +94,8 @@ def _file(session: Session, jobs: Sequence[NewJob], aim: _Aim) -> list[int]:
         row = live.get(file_ids[path])
         if row is not None:
             job_ids[path] = row.id
+            if row.inbox != job.inbox:
+                _update(session, row.id, {"inbox": job.inbox})
             _refile(session, row, job, aim)
     return [job_ids[job.path] for job in jobs]
 
@@ -115,6 +132,7 @@ def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int]
         [
             {
                 "file_id": file_ids[job.path],
+                "inbox": job.inbox,
                 "state": aim.state,
                 "reason": aim.reason,
                 "max_attempts": job.max_attempts,

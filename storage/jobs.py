@@ -7,40 +7,21 @@ import sqlite3
 from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-from sqlalchemy import ColumnElement, Engine, exists, func, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Engine, func, insert, select
+from sqlalchemy.orm import Session
 
-from storage import adopting, filing, retention
+from storage import adopting, claims, filing, retention, wishes
 from storage.adopting import Published
 from storage.connection import open_reader, open_writer, storage_errors
-from storage.errors import LostJob
 from storage.reading import JobQueries
-from storage.records import LIVE_STATES, Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, StoredSegment
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, StoredSegment
 from storage.retention import OldJob
-from storage.rows import fingerprint_values, job_of, output_values, record, record_all, result_values
-from storage.schema import CLAIMABLE, FileRow, JobRow, OutputRow
-from storage.segments import remove_segments, rows_of, write_document, write_rows
+from storage.rows import fingerprint_values, output_values, record, result_values
+from storage.schema import JobRow, OutputRow
+from storage.segments import rows_of, write_document, write_rows
 from storage.snapshots import RESCUE, Snapshots
-
-_FARTHEST_WAIT: Final = timedelta(hours=2)
-"""Longer than any delay that is asked for: a job due later than this was put off under a clock that was wrong."""
-
-_IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
-_RETRYABLE: Final = (
-    JobState.FAILED,
-    JobState.QUARANTINED,
-    JobState.CANCELLED,
-    JobState.VANISHED,
-    JobState.WAITING,
-)
-_NOT_MEASURED: Final = dict.fromkeys(
-    (
-        *("outcome", "source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language"),
-        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "same_as", "finished_at"),
-    )
-)
 
 
 class JobStore(JobQueries):
@@ -103,10 +84,10 @@ class JobStore(JobQueries):
         with self._write() as session:
             filing.touched(session, path, fingerprint, at)
 
-    def vanished(self, path: bytes, at: datetime) -> bool:
-        """A waiting or queued job of *path* is vanished; whether there was one."""
+    def vanished(self, paths: Sequence[bytes], at: datetime) -> list[bytes]:
+        """The waiting and queued jobs of *paths* are vanished; the paths that had one."""
         with self._write() as session:
-            return filing.vanished(session, path, at)
+            return filing.vanished(session, paths, at)
 
     # A job in hand.
 
@@ -115,28 +96,8 @@ class JobStore(JobQueries):
 
         Jobs of the inboxes *but_not_in* are left where they are.
         """
-        due = or_(
-            JobRow.not_before_at.is_(None), JobRow.not_before_at <= at, JobRow.not_before_at > at + _FARTHEST_WAIT
-        )
-        oldest = select(JobRow.id).where(CLAIMABLE, due).order_by(JobRow.id).limit(1).correlate(None)
-        if but_not_in:
-            oldest = oldest.where(~exists().where(FileRow.id == JobRow.file_id, FileRow.inbox.in_(but_not_in)))
-        values: dict[str, object] = {
-            "state": JobState.RUNNING,
-            "reason": "",
-            "attempt": JobRow.attempt + 1,
-            "lease": JobRow.lease + 1,
-            "owner": self._owner,
-            "started_at": at,
-            "not_before_at": None,
-        }
         with self._write() as session:
-            job_id = _update_one(session, [JobRow.id == oldest.scalar_subquery()], _NOT_MEASURED | values)
-            if job_id is None:
-                return None
-            row = session.get_one(JobRow, job_id)
-            record(session, JobState.RUNNING, {"attempt": row.attempt, "owner": self._owner}, at, job_id)
-            return job_of(row)
+            return claims.claim(session, self._owner, at, but_not_in)
 
     def decoded(
         self,
@@ -145,13 +106,13 @@ class JobStore(JobQueries):
         source_sha256: str,
         audio_s: float,
         declared_s: float | None,
-        speech_s: float,
+        speech_s: float | None,
         at: datetime,
     ) -> None:
-        """What decoding found out is stored with the running job."""
+        """What decoding found out is stored with the running job; None for what is not known."""
         measured = {"audio_s": audio_s, "declared_s": declared_s, "speech_s": speech_s}
         with self._write() as session:
-            _change(session, job, measured | {"source_sha256": source_sha256})
+            claims.change(session, job, measured | {"source_sha256": source_sha256})
             record(session, "decoded", measured, at, job.id)
 
     def publishing(
@@ -170,8 +131,8 @@ class JobStore(JobQueries):
         """
         lines = rows_of(job.id, segments)
         with self._write() as session:
-            _change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
-            _give_up_outputs(session, job.id)
+            claims.change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
+            claims.give_up_outputs(session, job.id)
             write_rows(session, job.id, lines)
             if document:
                 write_document(session, job.id, document)
@@ -182,9 +143,9 @@ class JobStore(JobQueries):
     def finish(self, job: Job, result: Result, at: datetime) -> None:
         """The job is done. Files that it wrote in place of those of earlier jobs are now its own alone."""
         with self._write() as session:
-            _change(session, job, result_values(result) | {"state": JobState.DONE, "finished_at": at})
+            claims.change(session, job, result_values(result) | {"state": JobState.DONE, "finished_at": at})
             if result.outcome is not Outcome.DUPLICATE:
-                _take_over_outputs(session, job.id)
+                claims.take_over_outputs(session, job.id)
             detail = {"outcome": result.outcome, "reason": result.reason, "wall_s": result.wall_s}
             record(session, JobState.DONE, detail, at, job.id)
 
@@ -206,8 +167,8 @@ class JobStore(JobQueries):
 
     def _end(self, job: Job, state: JobState, reason: str, at: datetime) -> None:
         with self._write() as session:
-            _change(session, job, {"state": state, "outcome": None, "reason": reason, "finished_at": at})
-            _give_up_outputs(session, job.id)
+            claims.change(session, job, {"state": state, "outcome": None, "reason": reason, "finished_at": at})
+            claims.give_up_outputs(session, job.id)
             record(session, state, {"reason": reason, "attempt": job.attempt}, at, job.id)
 
     def requeue(self, job: Job, reason: str, at: datetime, *, delay_s: float = 0, refund: bool) -> None:
@@ -227,14 +188,14 @@ class JobStore(JobQueries):
         if refund:
             values["attempt"] = func.max(JobRow.attempt - 1, 0)
         with self._write() as session:
-            _change(session, job, values)
-            _give_up_outputs(session, job.id)
+            claims.change(session, job, values)
+            claims.give_up_outputs(session, job.id)
             record(session, state, {"reason": reason, "attempt": job.attempt, "refunded": refund}, at, job.id)
 
     def engine_death(self, job: Job, at: datetime) -> int:
         """One more engine died with this job in it; how many so far."""
         with self._write() as session:
-            _change(session, job, {"engine_deaths": JobRow.engine_deaths + 1})
+            claims.change(session, job, {"engine_deaths": JobRow.engine_deaths + 1})
             n_deaths = session.scalars(select(JobRow.engine_deaths).where(JobRow.id == job.id)).one()
             record(session, "engine_died", {"engine_deaths": n_deaths}, at, job.id)
             return n_deaths
@@ -242,7 +203,7 @@ class JobStore(JobQueries):
     def refresh_fingerprint(self, job: Job, fingerprint: Fingerprint, at: datetime) -> None:
         """The job in hand has this fingerprint: the file changed, its content did not."""
         with self._write() as session:
-            _change(session, job, fingerprint_values(fingerprint))
+            claims.change(session, job, fingerprint_values(fingerprint))
             record(session, "touched", {}, at, job.id)
 
     # Start, and what a person asks for.
@@ -250,50 +211,19 @@ class JobStore(JobQueries):
     def recover(self, at: datetime) -> list[Job]:
         """Nothing is running for other owners any more; the jobs that they left publishing, for the caller to settle.
 
-        Their running jobs are queued again. A job whose last attempt that was gets one more: nobody knows whether it
-        was the cause.
+        Their running jobs are queued again, the attempt given back: what runs there runs in other processes, so the end
+        of the service is no fault of theirs, and many wait in hand.
         """
-        reason = "the service stopped while this was running"
-        others = JobRow.owner.is_distinct_from(self._owner)
         with self._write() as session:
-            requeued = session.scalars(
-                update(JobRow)
-                .where(JobRow.state == JobState.RUNNING, others)
-                .values(state=JobState.QUEUED, reason=reason, attempt=func.min(JobRow.attempt, JobRow.max_attempts - 1))
-                .returning(JobRow.id),
-                execution_options={"synchronize_session": False},
-            ).all()
-            record_all(session, [(JobState.QUEUED, {"reason": reason}, job_id) for job_id in sorted(requeued)], at)
-            left = select(JobRow).where(JobRow.state == JobState.PUBLISHING, others).order_by(JobRow.id)
-            return [job_of(row) for row in session.scalars(left)]
+            return claims.recover(session, self._owner, at)
 
     def retry(self, job_ids: Collection[int], at: datetime) -> list[int]:
         """Those of *job_ids* that are queued now, as new: failed, quarantined, cancelled, vanished or waiting before.
 
-        A job whose recording has another live job is left as it is; so is the older of two jobs of one recording.
+        A job whose recording has another live job, or a newer one that ended, is left as it is.
         """
-        other = aliased(JobRow)
-        rival = exists().where(other.file_id == JobRow.file_id, other.id != JobRow.id, other.state.in_(LIVE_STATES))
-        values: dict[str, object] = {
-            "state": JobState.QUEUED,
-            "reason": "",
-            "attempt": 0,
-            "engine_deaths": 0,
-            "not_before_at": None,
-        }
         with self._write() as session:
-            changed = [
-                job_id
-                for job_id in sorted(set(job_ids), reverse=True)
-                if _update_one(
-                    session,
-                    [JobRow.id == job_id, JobRow.state.in_(_RETRYABLE), ~rival],
-                    _NOT_MEASURED | values,
-                )
-            ]
-            changed.reverse()
-            record_all(session, [(JobState.QUEUED, {"reason": "a person asked for it"}, i) for i in changed], at)
-            return changed
+            return wishes.retry(session, job_ids, at)
 
     def redo(self, jobs: Sequence[NewJob], at: datetime) -> list[int | None]:
         """A new job for each, which transcribes again even if nothing changed; None where its file has a live job.
@@ -305,30 +235,13 @@ class JobStore(JobQueries):
 
     def cancel(self, job_ids: Collection[int], at: datetime) -> list[int]:
         """Those of *job_ids* that are cancelled now; waiting or queued before."""
-        reason = "a person cancelled it"
-        values = {"state": JobState.CANCELLED, "reason": reason, "not_before_at": None, "finished_at": at}
-        pending = JobRow.state.in_((JobState.WAITING, JobState.QUEUED))
         with self._write() as session:
-            changed = [
-                job_id
-                for job_id in sorted(set(job_ids))
-                if _update_one(session, [JobRow.id == job_id, pending], values)
-            ]
-            record_all(session, [(JobState.CANCELLED, {"reason": reason}, job_id) for job_id in changed], at)
-            return changed
+            return wishes.cancel(session, job_ids, at)
 
     def hasten(self, inbox: bytes, at: datetime) -> int:
         """Jobs of *inbox* that wait for a time are due at *at*: what they waited for is there. How many."""
-        here = exists().where(FileRow.id == JobRow.file_id, FileRow.inbox == inbox)
         with self._write() as session:
-            hastened = session.scalars(
-                update(JobRow)
-                .where(JobRow.state == JobState.WAITING, JobRow.not_before_at > at, here)
-                .values(not_before_at=at)
-                .returning(JobRow.id),
-                execution_options={"synchronize_session": False},
-            ).all()
-        return len(hastened)
+            return filing.hasten(session, inbox, at)
 
     # What the rules of retention let go.
 
@@ -370,38 +283,3 @@ class JobStore(JobQueries):
         """An event that is no state change."""
         with self._write() as session:
             record(session, kind, detail, at, job_id)
-
-
-def _update_one(session: Session, where: Sequence[ColumnElement[bool]], values: Mapping[str, object]) -> int | None:
-    """The id of the one job that matched and has *values* now."""
-    return session.scalars(
-        update(JobRow).where(*where).values(**values).returning(JobRow.id),
-        execution_options={"synchronize_session": False},
-    ).one_or_none()
-
-
-def _change(session: Session, job: Job, values: Mapping[str, object]) -> None:
-    """Give a job in hand *values*, if it is still in the hand that *job* came from."""
-    mine = [JobRow.id == job.id, JobRow.lease == job.lease, JobRow.owner == job.owner, JobRow.state.in_(_IN_HAND)]
-    if _update_one(session, mine, values) is None:
-        raise LostJob(f"job {job.id} (claim {job.lease} of {job.owner}) is in other hands; its result is dropped")
-
-
-def _give_up_outputs(session: Session, job_id: int) -> None:
-    """The job has no outputs and no text; the files that it was about to write stay known as ours."""
-    session.execute(
-        update(OutputRow).where(OutputRow.job_id == job_id, OutputRow.current == 1).values(current=0),
-        execution_options={"synchronize_session": False},
-    )
-    remove_segments(session, job_id)
-
-
-def _take_over_outputs(session: Session, job_id: int) -> None:
-    """The files of this job belong to no earlier one."""
-    written = select(OutputRow.path).where(OutputRow.job_id == job_id, OutputRow.current == 1).scalar_subquery()
-    session.execute(
-        update(OutputRow)
-        .where(OutputRow.path.in_(written), OutputRow.job_id != job_id, OutputRow.current == 1)
-        .values(current=0),
-        execution_options={"synchronize_session": False},
-    )

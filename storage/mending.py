@@ -58,11 +58,26 @@ def mend(path: Path, *, expected: bool) -> Mended | None:
     problem = _problem(path, expected=expected or bool(snapshots.all()))
     if problem is None:
         return None
-    set_aside = _set_aside(path)
+    aside = set_aside(path)
     for snapshot in _sound(snapshots):
         _put_in_place(snapshot.path, path)
-        return Mended(problem, set_aside, snapshot)
-    return Mended(problem, set_aside, None)
+        return Mended(problem, aside, snapshot)
+    return Mended(problem, aside, None)
+
+
+def set_aside(path: Path) -> Path | None:
+    """No database is at *path* any more; where it went, with its log. None where there was none."""
+    aside = _aside_name(path)
+    with _in_words(path):
+        # The log goes first: left behind, it would be read into whatever takes the place of the database.
+        for suffix in _LOGS:
+            if (log_path := _beside(path, suffix)).exists():
+                log_path.rename(_beside(aside, suffix))
+        if not path.exists():
+            return None
+        path.rename(aside)
+        _sync_folder(path.parent)
+    return aside
 
 
 def set_aside_log(path: Path, identity: Identity) -> None:
@@ -96,20 +111,6 @@ def _sound(snapshots: Snapshots) -> Iterator[Snapshot]:
                 yield snapshot
         except StorageError as error:
             log.warning("a snapshot is passed over: %s", error, extra={"event": "snapshot_bad"})
-
-
-def _set_aside(path: Path) -> Path | None:
-    """The log goes first: left behind, it would be read into whatever takes the place of the database."""
-    aside = _aside_name(path)
-    with _in_words(path):
-        for suffix in _LOGS:
-            if (log_path := _beside(path, suffix)).exists():
-                log_path.rename(_beside(aside, suffix))
-        if not path.exists():
-            return None
-        path.rename(aside)
-        _sync_folder(path.parent)
-    return aside
 
 
 def _put_in_place(snapshot: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.orm import Session, aliased
 
 from storage import conditions, exporting, retention, searching
@@ -61,6 +61,14 @@ class JobQueries:
             row = newest_row(session, path)
             return None if row is None else job_of(row)
 
+    def newest_of(self, paths: Sequence[bytes]) -> dict[bytes, Job]:
+        """The job that was made last of each of *paths*, of a few hundred at most; those without one are left out."""
+        any_job = aliased(JobRow)
+        newest = select(func.max(any_job.id)).where(any_job.file_id == FileRow.id).correlate(FileRow)
+        query = select(JobRow).join(JobRow.file).where(FileRow.path.in_(paths), JobRow.id == newest.scalar_subquery())
+        with self._read() as session:
+            return {row.file.path: job_of(row) for row in session.scalars(query)}
+
     def last_done(self, path: bytes) -> Job | None:
         """The newest job of *path* that made a transcript of its own: done, and no duplicate."""
         query = (
@@ -74,20 +82,16 @@ class JobQueries:
             row = session.scalars(query).one_or_none()
             return None if row is None else job_of(row)
 
-    def transcripts_of(self, size_bytes: int, options_digest: str) -> dict[str, int]:
-        """The newest done job for each content (SHA-256) of *size_bytes* that was transcribed with these options.
-
-        Only jobs whose `document` is there.
-        """
-        query = (
-            select(JobRow.source_sha256, func.max(JobRow.id))
-            .join(DocumentRow, DocumentRow.job_id == JobRow.id)
-            .where(WITH_CONTENT, JobRow.size_bytes == size_bytes, JobRow.options_digest == options_digest)
-            .where(JobRow.state == JobState.DONE)
-            .group_by(JobRow.source_sha256)
-        )
+    def has_size(self, size_bytes: int, options_digest: str) -> bool:
+        """Whether any transcript with these options, whose `document` is there, is of a recording of *size_bytes*."""
         with self._read() as session:
-            return {sha256: job_id for sha256, job_id in session.execute(query) if sha256 is not None}
+            return session.scalars(_same(size_bytes, options_digest).limit(1)).one_or_none() is not None
+
+    def transcript_of(self, source_sha256: str, size_bytes: int, options_digest: str) -> int | None:
+        """The newest done job of this content with these options whose `document` is there."""
+        query = _same(size_bytes, options_digest).where(JobRow.source_sha256 == source_sha256)
+        with self._read() as session:
+            return session.scalars(query.order_by(JobRow.id.desc()).limit(1)).one_or_none()
 
     def document(self, job_id: int) -> bytes | None:
         """The document of a job as it was stored."""
@@ -161,7 +165,9 @@ class JobQueries:
     ) -> list[Hit]:
         """Lines of transcripts with all *words*; see `storage.searching.search`. Raises NothingToFind."""
         with self._read() as session:
-            return searching.search(session, words, limit, folder, since)
+            return searching.search(
+                lambda query, values: session.execute(text(query), values), words, limit, folder, since
+            )
 
     def matching(self, condition: str) -> list[int]:
         """The ended jobs that *condition*, SQL on v_jobs, is true of; see `storage.conditions`. Raises BadCondition."""
@@ -192,6 +198,15 @@ class JobQueries:
         """See `storage.retention.old_jobs`."""
         with self._read() as session:
             return retention.old_jobs(session, before, after, limit)
+
+
+def _same(size_bytes: int, options_digest: str) -> Select[int]:
+    return (
+        select(JobRow.id)
+        .join(DocumentRow, DocumentRow.job_id == JobRow.id)
+        .where(WITH_CONTENT, JobRow.size_bytes == size_bytes, JobRow.options_digest == options_digest)
+        .where(JobRow.state == JobState.DONE)
+    )
 
 
 class JobReader(JobQueries):

@@ -15,10 +15,10 @@ from typing import Final
 from sqlalchemy import bindparam, delete, exists, select, text
 from sqlalchemy.orm import Session
 
-from storage.columns import utc_text
 from storage.records import LIVE_STATES
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
 from storage.segments import remove_segments
+from storage.texts import utc_text
 
 _APART: Final = {"synchronize_session": False}
 _LIVE: Final = ", ".join(f"'{state}'" for state in sorted(LIVE_STATES))

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.orm import Session
 
-from storage.columns import readable
 from storage.records import Event, Fingerprint, Job, Output, Result
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
+from storage.texts import readable
+
+NOT_MEASURED: Final = dict.fromkeys(
+    (
+        *("outcome", "source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language"),
+        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "same_as", "finished_at"),
+    )
+)
+"""The columns of a job row that tell of a try that came to nothing, as those of a new try."""
 
 
 def file_values(path: bytes, inbox: bytes) -> dict[str, object]:
@@ -119,6 +128,14 @@ def event_of(row: EventRow) -> Event:
     """The record of an event row; its reason is part of the detail."""
     detail = row.detail if row.reason is None else {"reason": row.reason, **row.detail}
     return Event(id=row.id, at=row.at, job_id=row.job_id, kind=row.kind, detail=detail)
+
+
+def update_one(session: Session, where: Sequence[ColumnElement[bool]], values: Mapping[str, object]) -> int | None:
+    """The id of the one job that matched and has *values* now."""
+    return session.scalars(
+        update(JobRow).where(*where).values(**values).returning(JobRow.id),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
 
 
 def newest_row(session: Session, path: bytes) -> JobRow | None:

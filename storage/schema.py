@@ -21,9 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from storage.columns import AnyText, EnumText, JsonText, UtcText
 from storage.records import LIVE_STATES, JobState, Outcome
-
-VERSION: Final = 2
-"""PRAGMA user_version of this schema."""
+from storage.version import VERSION as VERSION
 
 
 def _listed(values: Iterable[StrEnum]) -> str:
@@ -39,6 +37,8 @@ CLAIMABLE: Final = text("(+state = 'queued' OR (+state = 'waiting' AND not_befor
 FINISHED_DAY: Final = text("substr(finished_at, 1, 10)")
 
 WITH_CONTENT: Final = text("source_sha256 IS NOT NULL")
+# As v_failures says it.
+FAILED: Final = text("state IN ('failed', 'quarantined')")
 
 
 class Base(DeclarativeBase):
@@ -60,7 +60,12 @@ class FileRow(Base):
     """A path. *path_text*, *folder_text* and *name_text* are for people; *path* is the name."""
 
     __tablename__ = "file"
-    __table_args__ = (Index("file_inbox", "inbox"), Index("file_path_text", "path_text"), {"sqlite_strict": True})
+    __table_args__ = (
+        Index("file_inbox", "inbox"),
+        Index("file_path_text", "path_text"),
+        Index("file_folder_text", "folder_text"),
+        {"sqlite_strict": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[bytes] = mapped_column(unique=True)
@@ -72,7 +77,10 @@ class FileRow(Base):
 
 
 class JobRow(Base):
-    """A job; see `storage.records.Job` for the meaning of each column."""
+    """A job; see `storage.records.Job` for the meaning of each column.
+
+    *inbox* is that of its file, here so that a claim can pass over all jobs of an inbox at once.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
@@ -82,8 +90,9 @@ class JobRow(Base):
         Index("job_state", "state"),
         Index("job_ended", "state", "finished_at"),
         Index("job_day", FINISHED_DAY),
-        Index("job_content", "size_bytes", "options_digest", sqlite_where=WITH_CONTENT),
-        Index("job_claimable", "id", sqlite_where=CLAIMABLE),
+        Index("job_failed", "finished_at", sqlite_where=FAILED),
+        Index("job_content", "size_bytes", "options_digest", "source_sha256", sqlite_where=WITH_CONTENT),
+        Index("job_claimable", "inbox", sqlite_where=CLAIMABLE),
         Index("one_live_job_per_file", "file_id", unique=True, sqlite_where=LIVE),
         {"sqlite_strict": True},
     )
@@ -123,6 +132,7 @@ class JobRow(Base):
     not_before_at: Mapped[datetime | None]
     again: Mapped[int] = mapped_column(server_default=text("0"))
     same_as: Mapped[int | None]
+    inbox: Mapped[bytes | None]
 
     file: Mapped[FileRow] = relationship(lazy="joined", innerjoin=True)
     outputs: Mapped[list[OutputRow]] = relationship(
@@ -150,7 +160,7 @@ class OutputRow(Base):
 
 
 class SegmentRow(Base):
-    """A line of a transcript. *spaced* is its text as it is indexed, where that differs: see `storage.segments`."""
+    """A line of a transcript. *spaced* is its text as it is indexed, where that differs: see `storage.scripts`."""
 
     __tablename__ = "segment"
     __table_args__ = (Index("segment_job", "job_id", "number", unique=True), {"sqlite_strict": True})
@@ -202,5 +212,35 @@ CREATE VIRTUAL TABLE segment_search USING fts5(
 )
 """,
 )
-for _statement in SEARCH:
+# SQLite's planner takes ten rows for what any index finds, unless it is told better: v_history of one path would go
+# through all that is done. So it is told, once and for all, what a long history looks like, and plans do not change
+# with what is in it (sqlite.org/optoverview.html, "Manual Control Of Query Plans Using SQLITE_STAT Tables"). Of each
+# state less than there is: those that people ask for are few.
+PLANNING: Final = (
+    "ANALYZE sqlite_schema",  # makes the table
+    "DELETE FROM sqlite_stat1",
+    """
+INSERT INTO sqlite_stat1 VALUES
+    ('file', 'sqlite_autoindex_file_1', '1000000 1'),
+    ('file', 'file_inbox', '1000000 100000'),
+    ('file', 'file_path_text', '1000000 1'),
+    ('file', 'file_folder_text', '1000000 100'),
+    ('job', 'job_file', '1000000 2'),
+    ('job', 'job_state', '1000000 10000'),
+    ('job', 'job_ended', '1000000 10000 1'),
+    ('job', 'job_day', '1000000 1000'),
+    ('job', 'job_failed', '10000 1'),
+    ('job', 'job_content', '1000000 10 10 2'),
+    ('job', 'job_claimable', '1000 1000'),
+    ('job', 'one_live_job_per_file', '1000 1'),
+    ('output', 'output_job', '4000000 4'),
+    ('output', 'output_path', '4000000 2'),
+    ('segment', 'segment_job', '1000000 50 1'),
+    ('document', NULL, '1000000'),
+    ('event', 'event_job', '5000000 5'),
+    ('event', 'event_at', '5000000 1')
+""",
+    "ANALYZE sqlite_schema",  # reads it
+)
+for _statement in (*SEARCH, *PLANNING):
     event.listen(Base.metadata, "after_create", DDL(_statement))  # type: ignore[no-untyped-call]  # theirs

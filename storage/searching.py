@@ -1,18 +1,15 @@
-"""Who spoke of something, and when: full-text search over the transcripts. Reads only."""
+"""Who spoke of something, and when: full-text search over the transcripts. Reads only, whoever asks the database."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
-
-from storage.columns import utc_text
-from storage.segments import spaced, unspaced
+from storage.scripts import spaced, unspaced
+from storage.texts import utc_text
 
 MAX_TERMS: Final = 32
 MAX_CHARS: Final = 1000
@@ -20,6 +17,9 @@ MAX_CHARS: Final = 1000
 
 MARKS: Final = ("\x02", "\x03")
 """Before and behind what was found in `Hit.marked`; no text holds them."""
+
+Execute = Callable[[str, Mapping[str, object]], Iterable[Sequence[Any]]]
+"""Asks the database: a statement with named parameters in, rows out."""
 
 _WORD: Final = re.compile(r"[^\W_]")
 
@@ -94,14 +94,14 @@ def _quoted(term: str) -> str:
 
 
 def search(
-    session: Session, words: Sequence[str], limit: int, folder: bytes | None = None, since: datetime | None = None
+    execute: Execute, words: Sequence[str], limit: int, folder: bytes | None = None, since: datetime | None = None
 ) -> list[Hit]:
     """The newest *limit* hits, the recording that was transcribed last first, lines of a recording in order of time.
 
     *folder* and what is below it; transcripts done at *since* or later. Raises NothingToFind.
     """
-    found = session.execute(
-        text(_QUERY),
+    found = execute(
+        _QUERY,
         {
             "match": match_of(words),
             "folder": folder.rstrip(b"/") + b"/" if folder is not None else None,

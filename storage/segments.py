@@ -1,13 +1,8 @@
-"""The text of transcripts in the history: written with their publication, found by full text. Knows no question.
-
-unicode61 takes a word for what stands between spaces and marks. In scripts without spaces that would be a whole
-sentence, so their characters are indexed one by one, and a word is found as a phrase of them. The trigram tokenizer
-finds nothing under three characters, and most Chinese words have two.
-"""
+"""The lines of transcripts, written with their publication; `storage.scripts` says how they are indexed."""
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,17 +11,7 @@ from sqlalchemy.orm import Session
 
 from storage.records import StoredSegment
 from storage.schema import DocumentRow, SegmentRow
-
-_SCRIPTS: Final = (
-    "\u0e00-\u0eff"  # Thai, Lao
-    "\u1000-\u109f"  # Burmese
-    "\u1780-\u17ff"  # Khmer
-    "\u3040-\u30ff\u31f0-\u31ff"  # Japanese syllables
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
-    "\uac00-\ud7a3"  # Korean: has spaces, but its particles stick to the word before
-)
-_LONE: Final = re.compile(f"([{_SCRIPTS}])")
-_SPACED: Final = re.compile(f" (\x02?)([{_SCRIPTS}])(\x03?) ")
+from storage.scripts import spaced
 
 # By the driver itself: SQLAlchemy would look at every value of thousands of rows while it holds the writer.
 _INSERT: Final = (
@@ -43,16 +28,6 @@ _UNINDEX: Final = text(
     " SELECT 'delete', segment.id, segment_words.text"
     " FROM segment JOIN segment_words ON segment_words.id = segment.id WHERE segment.job_id = :job_id"
 )
-
-
-def spaced(spoken: str) -> str:
-    """*spoken* with a space on both sides of every character of a script that has no spaces between words."""
-    return _LONE.sub(r" \1 ", spoken)
-
-
-def unspaced(indexed: str) -> str:
-    """What `spaced` was given; marks (STX before, ETX behind) put in since then stay."""
-    return _SPACED.sub(r"\1\2\3", indexed)
 
 
 Rows = Sequence[tuple[object, ...]]
@@ -93,5 +68,6 @@ def _values(job_id: int, number: int, segment: StoredSegment) -> tuple[object, .
     indexed = spaced(spoken)
     return (
         *(job_id, number, segment.start_s, segment.end_s, spoken, None if indexed == spoken else indexed),
-        *(segment.avg_logprob, " ".join(segment.suspect)),
+        # SQLite takes NaN for NULL; what a model is that unsure of has no probability.
+        *(-math.inf if math.isnan(segment.avg_logprob) else segment.avg_logprob, " ".join(segment.suspect)),
     )

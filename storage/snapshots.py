@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from storage.errors import StorageDamaged, StorageUnavailable
-from storage.faults import storage_errors
+from storage.faults import sqlite_errors
 from storage.records import JobState
 
 log = logging.getLogger(__name__)
@@ -66,10 +66,10 @@ class Snapshots:
     def take(self, kind: str = DAILY, source: sqlite3.Connection | None = None) -> Path:
         """A copy of the database as it is now, on disk and checked; its path.
 
-        Writers go on meanwhile. *source*: an open connection to it, where its file has no name any more. Raises
-        StorageError, and then no copy counts.
+        Writers go on meanwhile. *source*: an open connection to it, where its file has no name any more. Of those that
+        are not daily the newest two are left. Raises StorageError, and then no copy counts.
         """
-        with storage_errors(self._database, "copy"), _in_words(self._folder):
+        with sqlite_errors(self._database, "copy"), _in_words(self._folder):
             self._folder.mkdir(mode=0o750, exist_ok=True)
             self._remove_parts()
             number = max((snapshot.number for snapshot in self.all()), default=0) + 1
@@ -83,6 +83,8 @@ class Snapshots:
                 check(part)
                 part.rename(final)
                 _sync(self._folder)
+                if kind != DAILY:
+                    self._remove(self._others()[_N_OTHERS:])
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
@@ -100,13 +102,17 @@ class Snapshots:
 
     def prune(self, n_daily: int) -> list[Path]:
         """Of the daily ones the newest *n_daily* are left, of the others the newest two; what was removed."""
-        snapshots = self.all()
-        daily = [snapshot for snapshot in snapshots if snapshot.kind == DAILY]
-        others = [snapshot for snapshot in snapshots if snapshot.kind != DAILY]
-        surplus = [snapshot.path for snapshot in daily[n_daily:] + others[_N_OTHERS:]]
-        for path in surplus:
+        daily = [snapshot for snapshot in self.all() if snapshot.kind == DAILY]
+        return self._remove(daily[n_daily:] + self._others()[_N_OTHERS:])
+
+    def _others(self) -> list[Snapshot]:
+        return [snapshot for snapshot in self.all() if snapshot.kind != DAILY]
+
+    def _remove(self, surplus: Sequence[Snapshot]) -> list[Path]:
+        paths = [snapshot.path for snapshot in surplus]
+        for path in paths:
             path.unlink(missing_ok=True)
-        return surplus
+        return paths
 
     def _remove_parts(self) -> None:
         for leftover in self._folder.glob("*.part*"):
@@ -119,7 +125,7 @@ def check(path: Path, limit_s: float = math.inf) -> int:
     After *limit_s* it counts as sound: what is read later is not looked at.
     """
     deadline = time.monotonic() + limit_s
-    with storage_errors(path, "check"), _reading(path) as connection:
+    with sqlite_errors(path, "check"), _reading(path) as connection:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         try:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -137,16 +143,29 @@ def check(path: Path, limit_s: float = math.inf) -> int:
     return int(n_jobs)
 
 
-def standing(path: Path) -> dict[int, tuple[int, JobState]]:
-    """Claims so far and state of each job in the copy at *path*, by job id. Raises StorageError."""
-    with storage_errors(path, "read"), _reading(path) as connection:
-        found = connection.execute("SELECT id, lease, state FROM job").fetchall()
+def count_jobs(path: Path) -> int:
+    """The number of jobs in the copy at *path*. Raises StorageError."""
+    with sqlite_errors(path, "read"), _reading(path) as connection:
+        (n_jobs,) = connection.execute("SELECT count(*) FROM job").fetchone()
+    return int(n_jobs)
+
+
+def standing(path: Path, job_ids: Iterable[int]) -> dict[int, tuple[int, JobState]]:
+    """Claims so far and state, by job id, of these jobs and of the newest, as far as the copy at *path* has them.
+
+    Raises StorageError.
+    """
+    with sqlite_errors(path, "read"), _reading(path) as connection:
+        (newest,) = connection.execute("SELECT max(id) FROM job").fetchone()
+        ids = {*job_ids, newest}
+        one = "SELECT id, lease, state FROM job WHERE id = ?"
+        found = [row for job_id in ids for row in connection.execute(one, (job_id,))]
     return {job_id: (lease, JobState(state)) for job_id, lease, state in found}
 
 
 def schema_version(path: Path) -> int:
     """PRAGMA user_version of the database at *path*. Raises StorageError."""
-    with storage_errors(path, "read"), _reading(path) as connection:
+    with sqlite_errors(path, "read"), _reading(path) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
 

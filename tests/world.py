@@ -111,7 +111,7 @@ class FakeDecode:
             spans=(Span(0, len(samples) // 2),),
         )
 
-    def digest(self, fd: int) -> str:
+    def digest(self, fd: int, _cancelled: threading.Event | None = None) -> str:
         """As `DecodePool.digest`."""
         return hashlib.sha256(os.pread(fd, 1 << 20, 0)).hexdigest()
 

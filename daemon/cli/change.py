@@ -26,7 +26,12 @@ Change = Literal["retry", "cancel"]
 
 def retry(file: Path | None, job_ids: Sequence[int]) -> int:
     """Queue the jobs again; the exit code."""
-    return _report("queued again", "cannot be retried in its state", job_ids, _change(file, "retry", job_ids))
+    return _report(
+        "queued again",
+        "cannot be retried in its state, or its recording has a newer job",
+        job_ids,
+        _change(file, "retry", job_ids),
+    )
 
 
 def cancel(file: Path | None, job_ids: Sequence[int]) -> int:

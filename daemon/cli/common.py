@@ -1,4 +1,7 @@
-"""What several commands need: the configuration, the history to read, text that is safe on a terminal."""
+"""What several commands need: the configuration, the history to read, text that is safe on a terminal.
+
+Imports as little as the quickest command needs: a person waits for it.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.clock import iso, utc_now
 from daemon.config import Config, Loaded, load
+from daemon.config.schema import DATABASE_NAME
 from daemon.errors import TranscribedError
-from daemon.history import DATABASE_NAME
-from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.log import escape
-from storage.jobs import JobStore
-from storage.reading import JobReader
+from storage.glance import Glance
+
+if TYPE_CHECKING:
+    from storage.jobs import JobStore
+    from storage.reading import JobReader
 
 
 def loaded(file: Path | None) -> Loaded:
@@ -34,22 +39,35 @@ def database(config: Config) -> Path:
 
 def reader(config: Config) -> AbstractContextManager[JobReader]:
     """The history, read-only. Raises TranscribedError where there is none, StorageError where it cannot be read."""
+    from storage.reading import JobReader
+
+    return closing(JobReader.open(_existing(config)))
+
+
+def glance(config: Config) -> AbstractContextManager[Glance]:
+    """As `reader`, for the questions that a person asks most: it is there in a tenth of the time."""
+    return closing(Glance.open(_existing(config)))
+
+
+def _existing(config: Config) -> Path:
     path = database(config)
     if not path.exists():
         raise TranscribedError(f"{path}: no job history yet; it is made by `transcribed run`")
-    return closing(JobReader.open(path))
+    return path
 
 
 @contextmanager
 def writer(config: Config) -> Generator[JobStore]:
     """The history, to write while no daemon runs. Raises TranscribedError where one does, or there is no history."""
-    if not database(config).exists():
-        raise TranscribedError(f"{database(config)}: no job history yet; it is made by `transcribed run`")
+    from daemon.locks import STATE_LOCK, Lock, Owner
+    from storage.jobs import JobStore
+
+    path = _existing(config)
     # The history has one writer: while we hold the lock, that is us.
     owner = Owner.this_process(uuid.uuid4().hex, config.state_dir, iso(utc_now()))
     lock = Lock.take(config.state_dir / STATE_LOCK, owner, f"the state folder {config.state_dir}")
     try:
-        with closing(JobStore.open(database(config), owner.uuid)) as store:
+        with closing(JobStore.open(path, owner.uuid)) as store:
             yield store
     finally:
         lock.release()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli.common import duration, loaded, print_json, readable, reader
+from daemon.cli.common import duration, glance, loaded, print_json, readable
 from daemon.errors import TranscribedError
 from daemon.log import escape
 from storage.records import Event, Job, JobState
@@ -28,7 +28,7 @@ _STYLES = {
 
 def list_jobs(file: Path | None, states: Sequence[JobState], limit: int, *, as_json: bool) -> None:
     """Print the newest jobs."""
-    with reader(loaded(file).config) as history:
+    with glance(loaded(file).config) as history:
         jobs = history.jobs(states=states or None, limit=limit)
     if as_json:
         print_json([as_dict(job) for job in jobs])
@@ -47,7 +47,7 @@ def list_jobs(file: Path | None, states: Sequence[JobState], limit: int, *, as_j
 
 def show_job(file: Path | None, number: int, *, as_json: bool) -> None:
     """Print one job and its events. Raises TranscribedError if there is none of this number."""
-    with reader(loaded(file).config) as history:
+    with glance(loaded(file).config) as history:
         job, events = history.job(number), history.events(number)
     if job is None:
         raise TranscribedError(f"job {number}: no such job; `transcribed jobs` lists them")

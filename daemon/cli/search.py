@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from daemon.cli import exits
-from daemon.cli.common import loaded, print_json, readable, reader, since
+from daemon.cli.common import glance, loaded, print_json, readable, since
 from daemon.errors import TranscribedError
 from daemon.log import escape
 from storage.searching import MARKS, Hit, NothingToFind
@@ -27,7 +27,7 @@ def run(
 ) -> int:
     """Print the lines with all *words*, by recording; the exit code."""
     below = os.fsencode(os.path.abspath(folder)) if folder is not None else None
-    with reader(loaded(file).config) as history:
+    with glance(loaded(file).config) as history:
         try:
             hits = history.search(words, limit, below, since(when))
         except NothingToFind as error:

@@ -14,6 +14,9 @@ from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Quality, Task
 OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots")
 """Folders in the state folder where files come and go."""
 
+DATABASE_NAME = "transcribed.db"
+"""The job history in the state folder."""
+
 WatchMode = Literal["auto", "events", "poll"]
 
 

@@ -23,6 +23,7 @@ from daemon.decode.confinement import Confinement
 from daemon.decode.settings import DecodeLimits, DecodeSettings, SpeechThresholds
 from daemon.errors import (
     DecodeFailed,
+    DecoderKilled,
     EmptyRecording,
     JobCancelled,
     RecordingError,
@@ -185,9 +186,9 @@ class DecodePool:
         assert self._confinement is not None
         return self._confinement
 
-    def digest(self, fd: int) -> str:
-        """The SHA-256 of the bytes of *fd*, in hexadecimal. Raises DecodeFailed."""
-        answer = self._ask({"type": "digest"}, (fd,), threading.Event(), None)
+    def digest(self, fd: int, cancelled: threading.Event | None = None) -> str:
+        """The SHA-256 of the bytes of *fd*, in hexadecimal. Raises DecodeFailed, and JobCancelled once *cancelled*."""
+        answer = self._ask({"type": "digest"}, (fd,), cancelled or threading.Event(), None)
         return str(answer["source_sha256"])
 
     def pids(self) -> list[int]:
@@ -261,7 +262,8 @@ class DecodePool:
     def _ended(self, worker: _Worker) -> DecodeFailed:
         if self._closed.is_set():
             return DecodeFailed("the decode process was ended because the service stops")
-        return DecodeFailed(f"the decode process ended in the middle of this recording: {worker.child.exit_reason()}")
+        reason = f"the decode process ended in the middle of this recording: {worker.child.exit_reason()}"
+        return DecoderKilled(reason) if worker.child.killed_by_others else DecodeFailed(reason)
 
     @contextlib.contextmanager
     def _worker(self, cancelled: threading.Event, *, programs: bool) -> Generator[_Worker, None, None]:

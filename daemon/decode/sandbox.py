@@ -52,8 +52,8 @@ _NEVER: Final = (
     # the network, and sockets of other services
     "socket socketpair connect bind listen accept accept4 "
     # other processes
-    "ptrace process_vm_readv process_vm_writev process_madvise kcmp kill tkill pidfd_open pidfd_getfd "
-    "pidfd_send_signal "
+    "ptrace process_vm_readv process_vm_writev process_madvise kcmp kill tkill tgkill rt_sigqueueinfo "
+    "rt_tgsigqueueinfo pidfd_open pidfd_getfd pidfd_send_signal setpriority "
     # the machine, namespaces, what has its own way past a filter
     "mount umount2 move_mount open_tree fsopen fsmount fsconfig pivot_root chroot unshare setns bpf perf_event_open "
     "userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key personality "
@@ -163,7 +163,9 @@ def all_but_the_worst() -> Filter:
         forbidden.errno(name, errno.EPERM)
         if platform.machine() == "x86_64":
             forbidden.errno(seccompy.syscall_nr(name) | _X32_BIT, errno.EPERM)
+    forbidden.errno("prlimit64", errno.EPERM, args=[ArgCmp(0, CmpOp.NE, 0)])  # of others: the daemon is one
     if platform.machine() == "x86_64":
+        forbidden.errno(seccompy.syscall_nr("prlimit64") | _X32_BIT, errno.EPERM)
         for number in _X32_OWN:
             forbidden.errno(number | _X32_BIT, errno.EPERM)
     return forbidden

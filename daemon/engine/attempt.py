@@ -110,7 +110,8 @@ def _death_error(death: Death, *, asked: bool, stopped: bool, job_id: int) -> Ex
         return JobCancelled("cancelled")
     if stopped:
         return EngineUnavailable("the engine was stopped")
-    return EngineDied(f"the engine died during job {job_id}: {death.reason}", n_inside=death.n_inside)
+    message = f"the engine died during job {job_id}: {death.reason}"
+    return EngineDied(message, n_inside=death.n_inside, by_others=death.by_others)
 
 
 def _failure_error(failed: Failed) -> Exception:

@@ -22,7 +22,7 @@ from daemon.engine.protocol import Ready, ServerSettings
 from daemon.engine.restarts import RestartLimits
 from daemon.engine.seat import SeatProcess, SeatSettings
 from daemon.engine.settings import SPARE, STATES, EngineSettings, EngineStatus, devices_of
-from daemon.errors import ConfigError, DeviceFull, EngineDied, EngineUnavailable
+from daemon.errors import ConfigError, DeviceFull, EngineDied, EngineNotLoaded, EngineUnavailable
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 
@@ -151,7 +151,7 @@ class Engine:
                 try:
                     process, ready = self._running(ticket, cancelled)
                 except (ConfigError, EngineUnavailable) as error:
-                    if self._stopped.is_set() or not self._pass_over(_device(ticket), ticket.model, error):
+                    if self._stopped.is_set() or not self._goes_on(ticket, error):
                         raise
                     continue
                 attempt = Attempt(process, request, checkpoint, self._proving(ticket, checkpoint, progress))
@@ -254,6 +254,10 @@ class Engine:
                 extra={"event": "device_passed_over", "device": device, "model": model},
             )
         return bool(left)
+
+    def _goes_on(self, ticket: Ticket, error: ConfigError | EngineUnavailable) -> bool:
+        """Whether a job may ask again: on another device, or here for as long as the process may be started again."""
+        return self._pass_over(_device(ticket), ticket.model, error) or isinstance(error, EngineNotLoaded)
 
     def _on_trouble(self, device: str, model: str, rest_s: float) -> None:
         """A process died or could not load: others have the jobs until it may be started again."""

@@ -57,10 +57,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The last thing in a mailbox: the process is gone. *n_inside* jobs were in it."""
+    """The last thing in a mailbox: the process is gone. *n_inside* jobs were in it.
+
+    *by_others*: it was killed from outside, neither by us nor by the kernel for want of memory.
+    """
 
     reason: str
     n_inside: int
+    by_others: bool = False
 
 
 @dataclass(slots=True)
@@ -243,6 +247,7 @@ class EngineProcess:
     def _bury(self, error: Exception) -> None:
         """Every job hears of the death, after all that the process said before."""
         ended = self._child.exit_reason(_EXIT_S)
+        by_others = not self._given_up and not self._closing and self._child.killed_by_others
         self._child.kill()
         reason = self._given_up or (ended if isinstance(error, ChannelClosed) else str(error))
         with self._lock:
@@ -251,5 +256,5 @@ class EngineProcess:
         if not self._closing and not isinstance(self._begun, Fatal):  # else it said why before it ended
             self._on_death(reason)
         for mailbox in jobs.values():
-            mailbox.reports.put(Death(reason, n_inside=len(jobs)))
+            mailbox.reports.put(Death(reason, len(jobs), by_others))
         self._begin(Death(reason, n_inside=0))

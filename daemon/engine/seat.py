@@ -16,7 +16,7 @@ from daemon.engine.gate import POLL_S
 from daemon.engine.process import Death, EngineProcess, Launch, Limits
 from daemon.engine.protocol import Failure, Fatal, Ready, ServerSettings
 from daemon.engine.restarts import RestartLimits, Restarts
-from daemon.errors import ConfigError, EngineUnavailable, JobCancelled
+from daemon.errors import ConfigError, EngineNotLoaded, EngineUnavailable, JobCancelled
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class SeatProcess:
                 raise (ConfigError if begun.kind is Failure.CONFIG else EngineUnavailable)(begun.message)
             if isinstance(begun, Death):
                 self._check(cancelled)
-                raise EngineUnavailable(f"the engine ended while it loaded {model!r}: {begun.reason}")
+                raise EngineNotLoaded(f"the engine ended while it loaded {model!r}: {begun.reason}")
 
     def worked(self, model: str) -> None:
         """A job with *model* ended well."""

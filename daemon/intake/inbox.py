@@ -41,10 +41,11 @@ BLOCKED_RETRY_S: Final = 60.0
 """How often a file that cannot be opened is tried again; a change of its permissions is seen by the next scan."""
 
 BATCH: Final = 500
-"""Jobs made in one transaction."""
+"""Recordings that go to the history in one transaction."""
 
 _WORK_S: Final = 5.0  # a step ends after about this much work, whatever is left: a loop must show that it is alive
 _RESTING: Final = 5.0
+_SHORT_S: Final = 0.05
 _UNSEEN: Final = Fingerprint(-1, 0, 0, 0, 0)  # that of no file: whatever is there is new
 _IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
 _SLOW_S: Final = 1.0
@@ -87,6 +88,7 @@ class Inbox:
         self._away: Callable[[], None] = lambda: None
         self._blocked: dict[bytes, FolderTrial] = {}
         self._look_now = True
+        self._backlog = False  # finished files are left from the last step
         self._scanned_at = float("-inf")
         self._scan_took_s = 0.0
         self._offline = ""
@@ -177,14 +179,16 @@ class Inbox:
                 self._look_now = self._watch.check(now) or self._look_now
         if due or self._scan_due(now):
             self._scan(now)
-        else:
+        elif not self._backlog:  # else they are looked at when their turn comes
             self._look_again(now)
         self._admit(now)
         self._tell(now)
+        if self._backlog:
+            return _SHORT_S
         if self._settling.active(now):
             return min(RESTAT_S, self.watching.settle_s / 2)
         until_scan_s = self._scanned_at + self._scan_interval_s - now
-        return max(0.05, min(self._gap_s if self._look_now else _RESTING, until_scan_s))
+        return max(_SHORT_S, min(self._gap_s if self._look_now else _RESTING, until_scan_s))
 
     # When to search.
 
@@ -251,7 +255,7 @@ class Inbox:
             self._watch.end()  # after a mount it is alive and blind
         if self._wake is not None:
             self._watch.check(now)  # before the scan, so that nothing comes in between
-        found = scan(self.path, recursive=self.config.recursive, alive=touch.renew)
+        found = scan(self.path, recursive=self.config.recursive, alive=touch.renew, known=self._known)
         if not self._root.stands():
             raise OSError(errno.ESTALE, "it went away while it was searched")
         return found
@@ -291,14 +295,15 @@ class Inbox:
 
     def _compare(self, found: Scan, now: float) -> None:
         for path, fingerprint in found.recordings.items():
-            if self._known.get(path) != fingerprint:
+            known = self._known.get(path)
+            if known is not fingerprint and known != fingerprint:
                 self._settling.observe(path, fingerprint, now)
         for place, reason in found.unreadable.items():
             log.debug("cannot look at %s: %s", os.fsdecode(place), reason)
         hidden = tuple(place + b"/" for place in found.unreadable)
         missing = (self._known.keys() | self._settling.paths()) - found.recordings.keys() - found.unreadable.keys()
-        for path in self._for_a_while([path for path in missing if not path.startswith(hidden)]):
-            self._lost(path)
+        for batch in self._for_a_while(_batches([path for path in missing if not path.startswith(hidden)])):
+            self._lost(batch)
 
     def _for_a_while(self, items: Iterable[_T]) -> Iterator[_T]:
         """*items*, until a step has taken long enough; then the rest is for the next one."""
@@ -309,11 +314,12 @@ class Inbox:
                 self._look_now = True
                 return
 
-    def _lost(self, path: bytes) -> None:
-        if self._store.vanished(path, utc_now()):
+    def _lost(self, paths: Sequence[bytes]) -> None:
+        for path in self._store.vanished(paths, utc_now()):
             log.info("gone before its turn: %s", os.fsdecode(path), extra={"event": "job_vanished"})
-        self._known.pop(path, None)
-        self._settling.forget(path)
+        for path in paths:
+            self._known.pop(path, None)
+            self._settling.forget(path)
 
     def _look_again(self, now: float) -> None:
         began = monotonic_s()
@@ -330,13 +336,22 @@ class Inbox:
     # Finished files.
 
     def _admit(self, now: float) -> None:
-        still = self._settling.still(now)
-        batches = [still[begin : begin + BATCH] for begin in range(0, len(still), BATCH)]
-        for batch in self._for_a_while(batches):
-            self._admit_batch(batch, now)
+        until = monotonic_s() + _WORK_S
+        batches = deque(_batches(self._settling.still(now)))
+        while batches:
+            self._admit_batch(batches.popleft(), now)
+            if monotonic_s() > until:
+                break
+        self._backlog = bool(batches)
 
     def _admit_batch(self, paths: Sequence[bytes], now: float) -> None:
-        jobs = [job for path in paths if (job := self._job_for(path, now)) is not None]
+        ready = self._examine(paths, now)
+        newest = self._store.newest_of([path for path, _ in ready])
+        jobs = [
+            job
+            for path, fingerprint in ready
+            if (job := self._job_for(path, fingerprint, newest.get(path), now)) is not None
+        ]
         if jobs:
             self._store.enqueue(jobs, utc_now())
             reached("inbox.queued")
@@ -344,25 +359,32 @@ class Inbox:
                 self._settle(job.path, job.fingerprint)
             self._on_new()
 
-    def _job_for(self, path: bytes, now: float) -> NewJob | None:
-        """The job that *path* needs; None for one that is put off or that we are done with."""
-        watched = self._settling.watched(path)
-        assert watched is not None
-        with self._touching():
-            examined = examine(path, watched.fingerprint, leases=self.watching.leases)
-        if examined.finding is not Finding.READY:
-            self._put_off(path, examined, now)
-            return None
-        newest = self._store.newest(path)
-        if newest is not None and self._is_same(newest, watched.fingerprint):
-            self._store.touched(path, watched.fingerprint, utc_now())
-            self._settle(path, watched.fingerprint)
+    def _examine(self, paths: Sequence[bytes], now: float) -> list[tuple[bytes, Fingerprint]]:
+        """Those of *paths* that are finished, as they are now; the others are put off."""
+        ready: list[tuple[bytes, Fingerprint]] = []
+        with self._touching() as touch:
+            for path in paths:
+                touch.renew()
+                watched = self._settling.watched(path)
+                assert watched is not None
+                examined = examine(path, watched.fingerprint, leases=self.watching.leases)
+                if examined.finding is Finding.READY:
+                    ready.append((path, watched.fingerprint))
+                else:
+                    self._put_off(path, examined, now)
+        return ready
+
+    def _job_for(self, path: bytes, fingerprint: Fingerprint, newest: Job | None, now: float) -> NewJob | None:
+        """The job that *path* needs, *newest* being its last one; None for one that is put off or done with."""
+        if newest is not None and self._is_same(newest, fingerprint):
+            self._store.touched(path, fingerprint, utc_now())
+            self._settle(path, fingerprint)
             return None
         if newest is not None and newest.state in _IN_HAND:
             reason = "it changed while it was transcribed; its new content comes next"
             self._settling.postpone(path, now + self.watching.settle_s, reason)
             return None
-        return self._new_job(path, watched.fingerprint)
+        return self._new_job(path, fingerprint)
 
     def _settle(self, path: bytes, fingerprint: Fingerprint) -> None:
         self._known[path] = fingerprint
@@ -403,11 +425,13 @@ class Inbox:
             self._told[path] = reason
 
     def _late(self, now: float) -> list[tuple[bytes, str]]:
-        since = now - self.watching.settle_s - TELL_AFTER_S
+        settle_s = self.watching.settle_s
+        since = now - settle_s - TELL_AFTER_S
+        # One that is still only waits for its turn to get a job: of many that came at once, the last ones do for long.
         reasons = [
             (path, watched.reason or "still being written: it keeps changing")
             for path, watched in self._settling.items()
-            if watched.reason or watched.first_seen <= since
+            if watched.reason or (watched.first_seen <= since and now - watched.changed_at < settle_s)
         ]
         return [(path, reason) for path, reason in reasons if self._told.get(path) != reason]
 
@@ -424,6 +448,10 @@ class Inbox:
             return f"waiting: {watched.reason}"
         still_s = now - watched.changed_at
         return f"settling: unchanged for {still_s:.0f} s of {self.watching.settle_s:g} s"
+
+
+def _batches(paths: Sequence[bytes]) -> list[Sequence[bytes]]:
+    return [paths[begin : begin + BATCH] for begin in range(0, len(paths), BATCH)]
 
 
 def _after(now: float, began: float) -> float:

@@ -40,6 +40,10 @@ _IGNORED_NAMES: Final = {
     re.compile(r"\.?smbdelete.*", re.IGNORECASE): "files that Samba is about to delete",
 }
 
+_ANY_IGNORED: Final = re.compile(
+    "|".join(f"(?{'i' if names.flags & re.IGNORECASE else ''}:{names.pattern})" for names in _IGNORED_NAMES)
+)
+
 _IGNORED_FOLDERS: Final = {
     "@eadir": "Synology's index",
     "@sharebin": "Synology's recycle bin",
@@ -85,6 +89,14 @@ def judge_file(name: str) -> Verdict:
     return Verdict(
         False, f"not a recording: {f'.{extension}' if extension else 'no extension'} is no audio or video type"
     )
+
+
+def is_recording(name: str) -> bool:
+    """Whether `judge_file` takes it for one: the answer alone, for the many names that a scan meets."""
+    extension = extension_of(name)
+    if extension not in EXTENSIONS or extension in TEMPORARY_SUFFIXES:
+        return False
+    return not name.startswith(".") and _ANY_IGNORED.fullmatch(name) is None
 
 
 def judge_folder(name: str) -> Verdict:

@@ -1,7 +1,8 @@
 """The names of the files beside a recording. Pure: the folder's content comes in.
 
 ``stem.txt`` where the recording is the only one in its folder with that stem (players look for ``stem.srt``), else
-``name.ext.txt``; then ``name.ext.r2.txt`` and so on where a file that is not ours is in the way.
+``name.ext.txt``; then ``name.ext.r2.txt`` and so on where a file that is not ours is in the way. A new version takes
+the names of the one before, whatever has come beside it since: there is to be one set.
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ def choose_names(
     folder: Collection[str],
     usable: Callable[[str], bool],
     max_bytes: int = NAME_MAX_BYTES,
+    ours: Callable[[str], bool] = lambda _output: False,
 ) -> dict[Format, str]:
     """The names of the outputs of recording *name*, all with the same base.
 
     *folder* lists the names in its folder; *usable* tells whether an output may be written under a name: nothing is
-    there, or a file of ours that nobody has changed. *max_bytes* is the longest name that the folder takes.
+    there, or a file of ours that nobody has changed. *max_bytes* is the longest name that the folder takes. *ours*
+    tells whether an earlier version of this recording's output has a name.
     """
     room = max_bytes - max(len(f".{format}") for format in formats)
-    for base in _bases(name, folder):
-        names: dict[Format, str] = {format: f"{_fit(base, room)}.{format}" for format in formats}
+
+    def named(base: str) -> dict[Format, str]:
+        return {format: f"{_fit(base, room)}.{format}" for format in formats}
+
+    before = [base for base in (_stem(name), name) if any(ours(output) for output in named(base).values())]
+    for base in itertools.chain(before, _bases(name, folder)):
+        names = named(base)
         if all(usable(output) for output in names.values()):
             return names
     raise AssertionError("unreachable: there is always a next base")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
 import stat
@@ -18,6 +19,7 @@ from typing import Final
 
 from daemon.errors import OutputBlocked, SourceVanished
 from daemon.failpoints import reached
+from daemon.intake.rules import EXTENSIONS
 from daemon.options import Format
 from daemon.outputs.access import Access, access_for
 from daemon.outputs.naming import NAME_MAX_BYTES, choose_names
@@ -28,6 +30,9 @@ Ours = Mapping[bytes, Collection[str]]
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV})
 """What filesystems without hard links answer (FAT, exFAT, many SMB servers)."""
+
+_MANY: Final = 2000
+"""How many names of a folder are read for each transcript; in a larger one it is asked for those that matter."""
 
 _staged: Final[set[bytes]] = set()  # by this process, and neither in place nor discarded yet
 
@@ -50,9 +55,10 @@ def stage(
         names = choose_names(
             os.fsdecode(name),
             tuple(contents),
-            os.listdir(os.fsdecode(folder)),
+            _neighbours(folder, name),
             lambda output: _usable(os.path.join(folder, os.fsencode(output)), ours),
             _longest_name(folder),
+            lambda output: _is_there(os.path.join(folder, os.fsencode(output)), ours),
         )
         access = access_for(folder, like or recording)
         try:
@@ -67,6 +73,27 @@ def stage(
             discard(staged)
             raise
     return tuple(staged)
+
+
+def _neighbours(folder: bytes, name: bytes) -> list[str]:
+    """The names in *folder*; of very many only those of recordings that differ from *name* in their extension."""
+    with os.scandir(os.fsdecode(folder)) as entries:
+        names = [entry.name for entry in itertools.islice(entries, _MANY + 1)]
+    if len(names) <= _MANY:
+        return names
+    stem = os.fsdecode(name).rpartition(".")[0]
+    others = [f"{stem}.{extension}" for low in EXTENSIONS for extension in (low, low.upper())]
+    own = _inode(os.path.join(folder, name))  # where case does not matter, it is found by other names too
+    found = [other for other in others if _inode(os.path.join(folder, os.fsencode(other))) not in (None, own)]
+    return [os.fsdecode(name), *found]
+
+
+def _inode(path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def commit(outputs: Sequence[Output], ours: Ours, *, resumed: bool = False) -> None:
@@ -133,6 +160,10 @@ def digest_of(path: bytes) -> str | None:
 
 def _usable(path: bytes, ours: Ours) -> bool:
     return not os.path.lexists(path) or (path in ours and digest_of(path) in ours[path])
+
+
+def _is_there(path: bytes, ours: Ours) -> bool:
+    return path in ours and os.path.lexists(path)
 
 
 def _give_name(output: Output, ours: Ours, *, resumed: bool) -> None:

@@ -135,6 +135,7 @@ def test_a_death_in_the_middle_costs_no_finished_window(
         with pytest.raises(EngineDied, match=reason) as died:
             doomed.transcribe(request, checkpoint, progress=strike, cancelled=threading.Event())
         assert died.value.alone
+        assert died.value.by_others == (sent is signal.SIGKILL)  # the other one was ended by us
         assert 0 < checkpoint.next_sample < request.n_samples
         first_pid = doomed.status().pid
         resumed = run(doomed, request, checkpoint)

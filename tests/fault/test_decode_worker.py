@@ -18,6 +18,7 @@ import pytest
 from daemon.decode.pool import Decoded, DecodeLimits, DecodePool
 from daemon.errors import (
     DecodeFailed,
+    DecoderKilled,
     EmptyRecording,
     JobCancelled,
     RecordingTooLarge,
@@ -139,7 +140,7 @@ def test_a_killed_worker_costs_its_recording_only(pools: Pools, tmp_path: Path) 
     """After SIGKILL in the middle the job may be tried again, and the next recording is decoded."""
     pool = pools()
     long = long_wav(tmp_path / "long.wav", 3600)
-    with pytest.raises(DecodeFailed, match="SIGKILL"):
+    with pytest.raises(DecoderKilled, match="SIGKILL"):
         decode(pool, long, progress=lambda _s: os.kill(pool.pids()[0], signal.SIGKILL))
     assert decode(pool, SHORT).spans
 

@@ -18,7 +18,7 @@ from daemon.errors import TranscribedError
 from daemon.options import Format
 from daemon.outputs import publish
 from daemon.outputs.access import Access
-from storage import jobs
+from storage import claims
 from storage.errors import LostJob, StorageError
 from storage.jobs import JobStore
 from storage.records import Job, Output
@@ -222,7 +222,7 @@ def claims_without_a_lease(patch: pytest.MonkeyPatch) -> None:
         if session.scalar(update(JobRow).where(*here).values(**values).returning(JobRow.id)) is None:
             raise LostJob("not in hand")
 
-    patch.setattr(jobs, "_change", change)
+    patch.setattr(claims, "change", change)
 
 
 def names_before_the_intent(patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
-from daemon import actor, service, shares
+from daemon import actor, inboxes, service, shares
 from daemon.config import Config, Loaded
 from daemon.control import ask
 from daemon.doctor import examine
@@ -172,7 +172,8 @@ def office(tmp_path: Path, share: Share, engine: FakeEngine, monkeypatch: pytest
     """Not started yet; with deadlines of a second instead of a minute, and room for one job at once."""
     monkeypatch.setattr(shares, "SILENT_S", SILENT_S)
     monkeypatch.setattr(shares, "LOOK_S", 0.05)
-    monkeypatch.setattr(service, "SHARE_S", 0.5)
+    monkeypatch.setattr(inboxes, "SEEN_S", 0.5)
+    monkeypatch.setattr(inboxes, "ENDED_S", 1.0)
     monkeypatch.setattr(actor, "STALE_S", 1.5)
     monkeypatch.setattr(actor, "LONGEST_REST_S", 0.5)
     for name, made in {"n_in_hand": 1, "make_engine": engine, "make_decode_pool": FakeDecode()}.items():

@@ -6,8 +6,8 @@ kills the process then, each time; ``die:N`` is killed at window N on a first at
 ``die-always`` on each; ``freeze`` stops the whole process; ``mute`` stops this job only; ``bug``, ``recording``,
 ``out_of_memory`` and ``config`` fail the job, ``full-after-N:DEVICE`` is out of memory from window N on, there only;
 ``unreported:PATH`` works until PATH exists, but only its count of windows shows. The model ``missing`` cannot be
-loaded, ``huge`` does not fit, ``slow`` is never loaded, ``crash`` ends the process, ``only-DEVICE`` cannot be loaded on
-another device.
+loaded, ``huge`` does not fit, ``slow`` is never loaded, ``crash`` ends the process, ``crash-once`` the first one,
+``only-DEVICE`` cannot be loaded on another device.
 """
 
 import os
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 from daemon.channel import Channel, ChannelClosed
 from daemon.child import become_child
@@ -66,7 +67,9 @@ class Fake:
             time.sleep(60)
         while self.settings.model == "slow":
             time.sleep(1)
-        if self.settings.model == "crash":
+        crashed = Path(self.settings.models_dir, "crashed")
+        if self.settings.model == "crash" or (self.settings.model == "crash-once" and not crashed.exists()):
+            crashed.touch()
             sys.stdout.write("about to crash\n")
             sys.stdout.flush()
             os._exit(3)

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from daemon import dispatch
 from daemon import shares as shares_module
 from daemon.ahead import Ahead
 from daemon.clock import monotonic_s
-from daemon.dispatch import BLOCKED_S, RETRY_S, Dispatcher
+from daemon.dispatch import RETRY_S, Dispatcher
 from daemon.errors import (
     ConfigError,
     DecodeFailed,
+    DecoderKilled,
     EmptyRecording,
     EngineDied,
     EngineUnavailable,
@@ -33,6 +35,7 @@ from daemon.errors import (
     SpoolBlocked,
     UnreadableRecording,
 )
+from daemon.held import BLOCKED_S, FOLDER_BLOCKED_S, KILLED_S
 from daemon.outputs.kept import KeptDocuments
 from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import LostJob, StorageBusy, StorageFull
@@ -195,6 +198,14 @@ def test_what_lies_outside_of_the_job_is_waited_for(office: Office, error: Excep
     assert BLOCKED_S[0] - 20 < delay_s(job) <= BLOCKED_S[0]
 
 
+def test_a_recording_is_not_to_blame_for_who_kills_its_decoder(office: Office) -> None:
+    """However often: the attempt does not count, and the next one comes soon."""
+    office.fail_with(DecoderKilled("killed by SIGKILL"))
+    job = office.run()
+    assert (job.state, job.attempt) == (JobState.WAITING, 0)
+    assert delay_s(job) <= KILLED_S[0]
+
+
 def test_an_incomplete_recording_waits_as_long_as_it_may_grow(office: Office) -> None:
     """Its attempt is refunded, and the reason says what is missing."""
     office.enqueue()
@@ -209,14 +220,39 @@ def test_what_stays_blocked_is_tried_less_often(office: Office) -> None:
     office.fail_with(OutputBlocked("read-only"))
     job = office.run()
     waits_s = [delay_s(job)]
-    for _ in range(len(BLOCKED_S)):
+    for _ in range(len(FOLDER_BLOCKED_S)):
         office.store.retry([job.id], datetime.now(UTC))
         office.dispatcher.step(0)
         office.wait()
         waits_s.append(delay_s(office.job(job.id)))
-    assert waits_s == pytest.approx([*BLOCKED_S, BLOCKED_S[-1]], abs=20)
-    assert list(BLOCKED_S) == sorted(BLOCKED_S)
+    assert waits_s == pytest.approx([*FOLDER_BLOCKED_S, FOLDER_BLOCKED_S[-1]], abs=20)
+    assert list(FOLDER_BLOCKED_S) == sorted(FOLDER_BLOCKED_S)
     assert office.job(job.id).attempt == 0
+
+
+def test_nothing_is_kept_of_a_recording_that_was_deleted(office: Office, tmp_path: Path) -> None:
+    """Its transcript was made and could not be published; once the scan knows that it is gone, so is the text."""
+    office.fail_with(SourceVanished("the recording is gone"))
+    office.watched.add(b"/inbox/0.wav")
+    job = office.run()
+    kept = tmp_path / "kept" / f"{job.id}.json"
+    kept.write_text("{}")
+    office.dispatcher.step(0)
+    assert kept.exists()
+    assert office.store.vanished([job.path], AT)
+    office.dispatcher.step(0)
+    assert not kept.exists()
+
+
+def test_only_what_stayed_blocked_is_tried_less_often(office: Office) -> None:
+    """A service that was started again and again while it was in hand is no reason for the job to wait for longer."""
+    office.enqueue()
+    for _ in range(len(BLOCKED_S)):
+        job = office.store.claim(AT)
+        assert job is not None
+        office.store.requeue(job, "the service was stopped", AT, refund=True)
+    office.fail_with(EngineUnavailable("it is left alone for a minute"))
+    assert delay_s(office.run()) == pytest.approx(BLOCKED_S[0], abs=20)
 
 
 @pytest.mark.parametrize("error", [DecodeFailed("died"), EngineDied("died", n_inside=2)])
@@ -291,6 +327,15 @@ def test_the_intake_hears_of_recordings_that_changed(office: Office, error: Exce
     office.fail_with(error)
     office.run()
     assert office.looked_again == [b"/inbox/0.wav"] * n_looks
+
+
+def test_a_job_for_what_a_newer_one_has_replaced_ends(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was made for does not come back: waiting for it would be for ever."""
+    newest = office.store.newest
+    monkeypatch.setattr(office.store, "newest", lambda path: replace(newest(path), id=7))  # type: ignore[type-var]
+    office.fail_with(SourceChanged("it changed"))
+    job = office.run()
+    assert (job.state, job.reason) == (JobState.VANISHED, "it changed; job 7 is for what is there now")
 
 
 def test_the_intake_hears_of_a_recording_replaced_at_the_end(office: Office) -> None:

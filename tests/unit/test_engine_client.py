@@ -151,6 +151,7 @@ def test_a_death_costs_no_finished_window(build: Build) -> None:
     with pytest.raises(EngineDied, match="job 1: killed by SIGKILL") as died:
         run(engine, request("die:2"), checkpoint)
     assert died.value.alone
+    assert died.value.by_others
     assert (len(checkpoint.segments), checkpoint.next_sample) == (2, 2 * SAMPLE_RATE_HZ)
     transcript = run(engine, request("die:2"), checkpoint)
     assert [segment.start_s for segment in transcript.segments] == [0.0, 1.0, 2.0]
@@ -545,6 +546,21 @@ def test_a_crash_while_loading_is_no_verdict(build: Build, output: list[str]) ->
     with pytest.raises(EngineUnavailable, match="while it loaded 'crash': exit status 3"):
         engine.start("crash")
     wait_until(lambda: "about to crash" in output)
+
+
+@pytest.mark.fault(48, "an engine that ends once while it loads")
+def test_a_job_outlasts_a_crash_while_loading(build: Build) -> None:
+    """The next process has the model a second later: no reason for everybody in hand to wait for minutes."""
+    engine = build()
+    assert len(run(engine, request(model="crash-once")).segments) == 3
+    assert engine.status().n_restarts == 1
+
+
+def test_a_job_does_not_wait_for_ever_for_an_engine_that_crashes_while_loading(build: Build) -> None:
+    """When the process is left alone for a while, the job is for later."""
+    engine = build(max_deaths=3)
+    with pytest.raises(EngineUnavailable, match="died 3 times"):
+        run(engine, request(model="crash"))
 
 
 @pytest.mark.fault(45, "a model that does not fit")

@@ -14,6 +14,7 @@ import pytest
 
 from daemon import history as history_module
 from daemon import keeper as keeper_module
+from daemon import sidecars as sidecars_module
 from daemon.config.schema import DatabaseConfig
 from daemon.errors import ConfigError
 from daemon.health import HistoryHealth
@@ -24,8 +25,10 @@ from daemon.outputs import publish
 from daemon.outputs.formats import Document
 from daemon.outputs.kept import Kept, KeptDocuments
 from daemon.recovery import recover
+from daemon.shares import NoAnswer
 from daemon.sidecars import Sidecar, adopt
 from daemon.transcript import Segment, Transcript
+from storage.errors import StorageDamaged, StorageError, StorageFull
 from storage.jobs import JobStore
 from storage.mending import Identity
 from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result
@@ -367,8 +370,7 @@ def test_the_time_of_day_is_local_and_the_last_one_that_was(monkeypatch: pytest.
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_a_database_that_is_deleted_or_replaced_is_lost_within_a_step(state: State, how: str) -> None:
     """No job begins any more; all that was written, later too, is in the copy that the next start begins with."""
-    ended: list[int] = []
-    health = HistoryHealth(on_lost=lambda: ended.append(1))
+    health = HistoryHealth()
     keeper = Keeper(state.history, health, DatabaseConfig(), started=0.0)
     keeper.step(1.0)
     assert (health.may_claim, health.lost) == (True, "")
@@ -382,7 +384,6 @@ def test_a_database_that_is_deleted_or_replaced_is_lost_within_a_step(state: Sta
     keeper.step(7.0)
     assert not health.may_claim
     assert "deleted or replaced" in health.lost
-    assert ended == [1]
     job = state.publish("late.wav")
     close_history(state.history, health)
     state.open()
@@ -390,6 +391,65 @@ def test_a_database_that_is_deleted_or_replaced_is_lost_within_a_step(state: Sta
     (rescued,) = Snapshots.beside(state.path).all()
     assert rescued.kind == "rescue"
     assert state.n_adopted == (0 if how == "deleted" else 1)
+
+
+def test_damage_that_the_check_at_the_start_does_not_see_is_not_met_again(state: State) -> None:
+    """What was found in use is set aside at the end, and the next start begins with the copy that was made then."""
+    job = state.publish("one.wav")
+    health = HistoryHealth()
+    health.lose("database disk image is malformed")
+    close_history(state.history, health)
+    assert not state.path.exists()
+    assert [path.name.partition("-")[0] for path in state.dir.glob("*.damaged-*")] == [f"{DATABASE_NAME}.damaged"]
+    state.open()
+    assert state.state(job) is JobState.DONE
+    assert state.n_adopted == 0
+
+
+def test_a_history_that_cannot_be_copied_because_it_is_damaged_is_lost(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damage that only the nightly copy meets ends the daemon; trouble with the room does not."""
+    health = HistoryHealth()
+    keeper = Keeper(state.history, health, DatabaseConfig(), started=0.0, utc=lambda: AT)
+    errors: list[StorageError] = [StorageFull("no room"), StorageDamaged("it is malformed")]
+
+    def fail() -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(keeper, "take_snapshot", fail)
+    for now, lost in ((FIRST_SNAPSHOT_S, ""), (FIRST_SNAPSHOT_S + RETRY_SNAPSHOT_S, "it is malformed")):
+        keeper.step(now)
+        wait_copied(keeper)
+        assert health.lost == lost
+
+
+def test_a_share_that_does_not_answer_is_waited_for_once_at_a_rebuild(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many transcripts are on it: their jobs are publishing, and its thread ends them."""
+    jobs = [state.publish(f"{n}.wav") for n in range(3)]
+    n_asked: list[int] = []
+
+    def silent(*_arguments: object) -> bool:
+        n_asked.append(1)
+        raise NoAnswer("no answer")
+
+    monkeypatch.setattr(sidecars_module, "within", silent)
+    state.lose()
+    assert len(n_asked) == 1
+    assert [state.state(job) for job in jobs] == [JobState.PUBLISHING] * 3
+    state.settle()
+    assert [state.state(job) for job in jobs] == [JobState.DONE] * 3
+
+
+def test_a_disk_without_room_for_the_reserve_is_told_once(state: State, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing begins, and nobody would know why."""
+    health = HistoryHealth(Reserve(state.dir / "reserve", 1 << 60))
+    for _ in range(3):
+        health.restock()
+    assert not health.may_claim
+    assert [record.__dict__["event"] for record in caplog.records] == ["reserve_missing"]
 
 
 @pytest.mark.fault(18, "SQLITE_FULL with a reserve")

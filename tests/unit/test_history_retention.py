@@ -13,10 +13,10 @@ import pytest
 from daemon.config import HistoryConfig
 from daemon.locks import INBOX_MARKER
 from daemon.retention import EVERY_S, FIRST_S, REST_S, Place, Presence, Pruned, Retention, preview, step
-from storage.columns import utc_text
 from storage.errors import StorageBusy
 from storage.jobs import JobStore
 from storage.retention import OldJob
+from storage.texts import utc_text
 from tests.unit.history import AT, claim, days, new, result, transcribe
 
 WAV = b"/srv/inbox/a.wav"
@@ -181,6 +181,13 @@ def test_a_share_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
     assert not presence.gone(old_job(tmp_path, "c.wav"))
     release.set()
     assert len(asked) == 1
+
+
+def test_a_share_that_is_known_to_hang_is_not_asked(tmp_path: Path) -> None:
+    """Each such call would keep a thread, every hour anew."""
+    (tmp_path / INBOX_MARKER).touch()
+    assert Presence().gone(old_job(tmp_path, "b.wav"))
+    assert not Presence(silent=lambda inbox: inbox == bytes(tmp_path)).gone(old_job(tmp_path, "b.wav"))
 
 
 def test_the_actor_makes_a_pass_after_the_start_and_then_every_hour(store: JobStore) -> None:

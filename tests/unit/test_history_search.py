@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.columns import utc_text
 from storage.jobs import JobStore
 from storage.reading import JobReader
-from storage.records import Outcome
+from storage.records import Outcome, StoredSegment
+from storage.scripts import spaced, unspaced
 from storage.searching import MAX_TERMS, Hit, NothingToFind, match_of
-from storage.segments import spaced, unspaced
+from storage.texts import utc_text
 from tests.unit.history import AT, INBOX, claim, days, lines, publish, result, transcribe
 
 
@@ -256,3 +256,12 @@ def test_a_long_transcript_holds_the_writer_for_a_moment(store: JobStore) -> Non
     begin = time.perf_counter()
     store.publishing(job, [], result(), AT, spoken)
     assert time.perf_counter() - begin < 1.0
+
+
+def test_a_line_without_a_probability_is_kept(store: JobStore, path: Path) -> None:
+    """What a model computes on a GPU can be no number; SQLite would take that for nothing at all and refuse the row."""
+    job = claim(store, b"/srv/inbox/a.wav", AT)
+    publish(store, job, [StoredSegment(0.0, 1.0, "a line", float("nan"))], AT)
+    assert texts(store.search(["line"])) == ["a line"]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT avg_logprob < -1e9 FROM v_segments").fetchall() == [(1,)]

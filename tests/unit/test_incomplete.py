@@ -50,7 +50,13 @@ def test_a_clock_that_is_ahead_makes_nobody_wait_for_ever(ahead: timedelta) -> N
     """Where the server's time cannot be right, the time counts from when the job was made."""
     assert left_s(AT + ahead, AT - timedelta(seconds=100)) == pytest.approx(200)
     assert left_s(AT + ahead, AT - timedelta(seconds=400)) == 0
-    assert left_s(AT + ahead, AT + ahead) == pytest.approx(300)
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_until_it_has_caught_up() -> None:
+    """By a little, the wait begins anew; by more than the patience, there is none."""
+    little, much = timedelta(seconds=1), timedelta(days=9)
+    assert left_s(AT + little, AT + little) == pytest.approx(300)
+    assert left_s(AT + much, AT + much) == 0
 
 
 def test_no_patience_is_no_waiting() -> None:

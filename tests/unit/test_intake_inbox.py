@@ -817,7 +817,7 @@ def test_a_file_that_the_disk_cannot_read_about_is_not_gone(driven: Driven, monk
     path = os.fsencode(driven.write("a.wav"))
     driven.pass_time()
 
-    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, **_: object) -> scanner.Scan:
         found = scanner.scan(root, recursive=recursive)
         del found.recordings[path]
         found.unreadable[path] = "Input/output error"
@@ -1301,7 +1301,7 @@ def test_the_sweep_takes_only_our_own_temporary_files(driven: Driven) -> None:
 # Trouble with the history
 
 
-@pytest.mark.parametrize("method", ["enqueue", "newest"])
+@pytest.mark.parametrize("method", ["enqueue", "newest_of"])
 def test_a_file_is_not_lost_when_the_history_is_busy(
     driven: Driven, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
@@ -1366,7 +1366,7 @@ def test_an_idle_inbox_rests(driven: Driven, monkeypatch: pytest.MonkeyPatch) ->
     scans: list[bytes] = []
     real = scanner.scan
 
-    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, **_: object) -> scanner.Scan:
         scans.append(root)
         return real(root, recursive=recursive)
 
@@ -1403,7 +1403,7 @@ def test_a_storm_of_events_is_one_wake_up_and_no_storm_of_scans(
     n_scans = 0
     real = scanner.scan
 
-    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, **_: object) -> scanner.Scan:
         nonlocal n_scans
         n_scans += 1
         return real(root, recursive=recursive)
@@ -1422,7 +1422,7 @@ def test_a_slow_share_is_not_searched_all_the_time(driven: Driven, monkeypatch: 
     monkeypatch.setattr(inbox_module, "monotonic_s", lambda: clock[0])
     n_scans = 0
 
-    def scan(root: bytes, *, recursive: bool, alive: Callable[[], None]) -> scanner.Scan:
+    def scan(root: bytes, *, recursive: bool, **_: object) -> scanner.Scan:
         nonlocal n_scans
         n_scans += 1
         clock[0] += 6.0

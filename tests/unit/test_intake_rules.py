@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.intake.rules import OWN_TEMPORARY, extension_of, judge_file, judge_folder, judge_path
+from daemon.intake.rules import OWN_TEMPORARY, extension_of, is_recording, judge_file, judge_folder, judge_path
 from daemon.intake.watcher import PROBE_PREFIX
 
 
@@ -28,6 +28,7 @@ from daemon.intake.watcher import PROBE_PREFIX
 def test_audio_and_video_are_recordings(name: str) -> None:
     """The extension decides, in any case, whatever the rest of the name is made of."""
     assert judge_file(name).recording
+    assert is_recording(name)
 
 
 @pytest.mark.fault(4, "each temporary name")
@@ -65,6 +66,7 @@ def test_everything_else_is_ignored_by_a_rule_that_has_a_name(name: str, word: s
     """Temporary names, hidden files, our own outputs: each verdict says in words which rule it was."""
     verdict = judge_file(name)
     assert not verdict.recording
+    assert not is_recording(name)
     assert word in verdict.rule
 
 

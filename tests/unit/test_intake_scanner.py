@@ -27,6 +27,18 @@ def test_recordings_come_with_their_fingerprints(tmp_path: Path) -> None:
     assert found.recordings == {os.fsencode(path): Fingerprint.of(path.lstat())}
 
 
+def test_what_is_known_is_not_made_again(tmp_path: Path) -> None:
+    """A file that did not change has the very fingerprint that it had; one that changed has its own."""
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    before = scan(os.fsencode(tmp_path), recursive=True).recordings
+    (tmp_path / "b.wav").write_bytes(b"xx")
+    after = scan(os.fsencode(tmp_path), recursive=True, known=before).recordings
+    same, changed = os.fsencode(tmp_path / "a.wav"), os.fsencode(tmp_path / "b.wav")
+    assert after[same] is before[same]
+    assert after[changed] == Fingerprint.of((tmp_path / "b.wav").lstat()) != before[changed]
+
+
 def test_a_tree_is_searched_to_the_bottom(tmp_path: Path) -> None:
     """Three levels of folders, without the folders of machines."""
     for place in ("a.wav", "one/b.mp3", "one/two/c.flac", "one/two/three/d.mp4", "@eaDir/e.wav", ".hidden/f.wav"):

@@ -53,6 +53,18 @@ def test_two_recordings_of_one_stem_never_meet() -> None:
     assert outputs == {"a.wav.txt", "a.mp3.txt"}
 
 
+def test_a_new_version_stays_where_the_old_one_is() -> None:
+    """Whatever came or went beside it: else there would be two sets, and one of them old."""
+    folder = ["memo.wav", "memo.mp3", "memo.txt"]
+    names = choose_names("memo.wav", ALL, folder, lambda _output: True, ours=lambda output: output == "memo.txt")
+    assert names["srt"] == "memo.srt"
+    folder = ["memo.wav", "memo.wav.txt"]
+    names = choose_names("memo.wav", TEXT, folder, lambda _output: True, ours=lambda output: output == "memo.wav.txt")
+    assert names == {"txt": "memo.wav.txt"}
+    edited = choose_names("memo.wav", TEXT, folder, lambda output: output != "memo.wav.txt", ours=lambda _output: True)
+    assert edited == {"txt": "memo.txt"}
+
+
 def test_a_file_that_is_not_ours_is_avoided() -> None:
     """First the stem, then the full name, then revisions until one is free."""
     assert chosen("memo.wav", foreign=["memo.txt"]) == {"txt": "memo.wav.txt"}

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def seed(store: JobStore) -> None:
     store.note("daemon_started", {"version": "0.1.0"}, at)
     transcribe(store, INTERVIEW, at, result())
     transcribe(store, INTERVIEW, at, result())
+    transcribe(store, b"/srv/inbox/ben/copy.wav", at, replace(result(), same_as=1))
     transcribe(store, b"/srv/inbox/ben/half.mp3", at, result(Outcome.PARTIAL, "120 s of 130 s could be decoded"))
     store.fail(started(store, b"/srv/inbox/ben/broken.mp3", at), "no reader found audio in it", at)
     retried = started(store, b"/srv/inbox/ben/hard.wav", at)

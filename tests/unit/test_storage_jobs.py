@@ -172,10 +172,9 @@ def test_only_a_job_before_its_turn_vanishes(store: JobStore) -> None:
     """A queued job of a removed file is vanished; unknown paths and jobs in hand are not."""
     (first, second) = store.enqueue([new("a.wav"), new("b.wav")], AT)
     claimed(store)
-    assert not store.vanished(b"/inbox/a.wav", AT)
-    assert store.vanished(b"/inbox/b.wav", AT)
-    assert not store.vanished(b"/inbox/b.wav", AT)
-    assert not store.vanished(b"/inbox/never.wav", AT)
+    assert store.vanished([b"/inbox/a.wav", b"/inbox/b.wav", b"/inbox/never.wav"], AT) == [b"/inbox/b.wav"]
+    assert store.vanished([b"/inbox/b.wav"], AT) == []
+    assert kinds(store, second)[-1] == "vanished"
     assert [stored(store, i).state for i in (first, second)] == [JobState.RUNNING, JobState.VANISHED]
 
 
@@ -395,14 +394,14 @@ def test_a_publication_that_was_given_up_stays_known_as_ours(store: JobStore) ->
 
 @pytest.mark.fault(19, "running jobs of another owner")
 def test_running_jobs_of_a_dead_daemon_are_queued(store: JobStore, path: Path) -> None:
-    """After a restart what ran is queued with its attempt counted, and our own jobs are left alone."""
+    """After a restart what ran is queued with its attempt given back, and our own jobs are left alone."""
     store.enqueue([new("a"), new("b")], AT)
     lost = claimed(store)
     store.close()
     second = JobStore.open(path, "daemon-2")
     mine = claimed(second)
     assert second.recover(AT) == []
-    assert (stored(second, lost.id).state, stored(second, lost.id).attempt) == (JobState.QUEUED, 1)
+    assert (stored(second, lost.id).state, stored(second, lost.id).attempt) == (JobState.QUEUED, 0)
     assert stored(second, mine.id).state == JobState.RUNNING
     assert kinds(second, lost.id)[-1] == "queued"
     with pytest.raises(LostJob):
@@ -411,7 +410,7 @@ def test_running_jobs_of_a_dead_daemon_are_queued(store: JobStore, path: Path) -
 
 
 def test_recovery_never_leads_past_the_last_attempt(store: JobStore, path: Path) -> None:
-    """A job that was in its last attempt gets one more, and no more than its maximum are counted."""
+    """A job that was in its last attempt has it again, and no more than its maximum are counted."""
     store.enqueue([new()], AT)
     for _ in range(2):
         store.requeue(claimed(store), "again", AT, refund=False)
@@ -472,6 +471,16 @@ def test_retry_refuses_where_the_recording_has_a_live_job(store: JobStore) -> No
     assert store.retry([old], AT) == []
     store.cancel([newer], AT)
     assert store.retry([old, newer], AT) == [newer]
+
+
+def test_retry_refuses_what_a_newer_job_has_done_since(store: JobStore) -> None:
+    """The recording is not what the older job was made for: it would wait for that content for ever."""
+    (old,) = store.enqueue([new()], AT)
+    store.fail(claimed(store), "broken", AT)
+    (newer,) = store.enqueue([new(size=2)], AT)
+    store.finish(claimed(store), RESULT, AT)
+    assert store.retry([old, newer], AT) == []
+    assert stored(store, old).state is JobState.FAILED
 
 
 def test_cancel_takes_jobs_before_their_turn(store: JobStore) -> None:

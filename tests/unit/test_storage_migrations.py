@@ -275,7 +275,7 @@ def test_after_a_migration_foreign_keys_are_enforced(tmp_path: Path, monkeypatch
 def test_a_reader_refuses_an_older_schema_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the writer migrates; a command beside it says what to do."""
     path = load(SCHEMAS / "v1.sql", tmp_path / "history.db")
-    monkeypatch.setattr("storage.connection.VERSION", 2)
+    monkeypatch.setattr("storage.version.VERSION", 2)
     monkeypatch.setattr(preparing, "VERSION", 2)
     with pytest.raises(StorageError, match="has schema 1, this program reads 2: start the service"):
         JobReader.open(path)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from daemon.engine.client import Checkpoint, Request
 from daemon.errors import (
     DecodeFailed,
     EngineDied,
+    JobCancelled,
     OutputBlocked,
     Quarantined,
     RecordingIncomplete,
@@ -82,9 +84,11 @@ class FakeDecode:
             spans=self.spans,
         )
 
-    def digest(self, fd: int) -> str:
+    def digest(self, fd: int, cancelled: threading.Event | None = None) -> str:
         """As `DecodePool.digest`."""
         self.n_digests += 1
+        if cancelled is not None and cancelled.is_set():
+            raise JobCancelled("cancelled while it was hashed")
         return sha256(os.pread(fd, 1 << 20, 0))
 
 
@@ -263,6 +267,20 @@ def test_the_same_content_with_other_options_is_transcribed(bench: Bench) -> Non
     assert bench.decode.n_decoded == 2
 
 
+@pytest.mark.parametrize("name", ["memo.wav", "copy.wav"])
+def test_a_recording_that_is_only_hashed_can_be_cancelled(bench: Bench, name: str) -> None:
+    """One that was touched, and one with the size of another: neither holds a decoder that others wait for."""
+    bench.enqueue()
+    bench.perform()
+    bench.path = bench.inbox / name
+    bench.path.write_bytes(AUDIO)
+    bench.enqueue()
+    activity = Activity(bench.claim())
+    activity.cancelled.set()
+    with pytest.raises(JobCancelled):
+        perform(activity, bench.shop)
+
+
 def test_an_operator_may_have_the_same_content_transcribed_each_time(bench: Bench) -> None:
     """With ``[history] reuse`` off."""
     bench.shop = replace(bench.shop, reuse=lambda: False)
@@ -434,7 +452,7 @@ def test_a_duplicate_that_is_replaced_meanwhile_is_none(bench: Bench, monkeypatc
     touch(bench.path)
     job_id = bench.enqueue()
 
-    def digest_and_replace(fd: int) -> str:
+    def digest_and_replace(fd: int, _cancelled: threading.Event) -> str:
         found = sha256(os.pread(fd, 1 << 20, 0))
         bench.path.write_bytes(b"something longer" * 100)
         return found
@@ -445,8 +463,8 @@ def test_a_duplicate_that_is_replaced_meanwhile_is_none(bench: Bench, monkeypatc
     assert bench.job(job_id).state is JobState.RUNNING
 
 
-def died(n_inside: int) -> EngineDied:
-    return EngineDied("the engine died during job 1: killed by SIGSEGV", n_inside=n_inside)
+def died(n_inside: int, *, by_others: bool = False) -> EngineDied:
+    return EngineDied("the engine died during job 1: killed by SIGSEGV", n_inside=n_inside, by_others=by_others)
 
 
 def test_an_engine_that_dies_once_costs_nothing(bench: Bench) -> None:
@@ -477,6 +495,19 @@ def test_a_recording_is_not_blamed_for_others(bench: Bench) -> None:
     bench.enqueue()
     assert bench.perform().engine_deaths == 3
     assert bench.engine.calls == [(0, None), (1, 5), (2, 1), (3, 1)]
+
+
+@pytest.mark.fault(43, "SIGKILL from outside, again and again")
+def test_a_recording_is_not_blamed_for_who_kills_the_engine(bench: Bench) -> None:
+    """No recording sends SIGKILL: alone at several such deaths, it is done in the end. But not tried for ever."""
+    bench.engine.deaths = [died(1, by_others=True)] * 5
+    bench.enqueue()
+    assert bench.perform().engine_deaths == 5
+    bench.engine.deaths = [died(1, by_others=True)] * 6
+    bench.path.write_bytes(b"other bytes")
+    bench.enqueue()
+    with pytest.raises(Quarantined, match="6 times"):
+        bench.perform()
 
 
 def test_a_suspect_from_earlier_goes_alone_at_once(bench: Bench) -> None:
@@ -514,10 +545,12 @@ def test_a_blocked_folder_costs_no_second_transcription(bench: Bench, monkeypatc
     assert bench.outputs() == {}
     bench.store.hold(job, "blocked", AT, delay_s=0, refund=True)
     bench.path.chmod(0o600)
-    assert bench.perform().outcome is Outcome.OK
+    done = bench.perform()
+    assert done.outcome is Outcome.OK
     assert bench.decode.n_decoded == len(bench.engine.calls) == 1
     assert bench.outputs()["memo.txt"] == "Good morning.\n"
     assert bench.kept.job_ids() == []
+    assert (done.source_sha256, done.audio_s, done.declared_s) == (sha256(AUDIO), 10.0, 10.0)
 
 
 def test_a_kept_document_is_written_in_the_formats_of_now(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

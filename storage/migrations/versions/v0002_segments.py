@@ -43,7 +43,16 @@ CREATE TABLE document (
 """,
     "ALTER TABLE job ADD COLUMN again INTEGER DEFAULT 0 NOT NULL",
     "ALTER TABLE job ADD COLUMN same_as INTEGER",
-    "CREATE INDEX job_content ON job (size_bytes, options_digest) WHERE source_sha256 IS NOT NULL",
+    "ALTER TABLE job ADD COLUMN inbox BLOB",
+    "UPDATE job SET inbox = (SELECT file.inbox FROM file WHERE file.id = job.file_id)",
+    "DROP INDEX job_claimable",
+    """
+CREATE INDEX job_claimable ON job (inbox)
+WHERE (+state = 'queued' OR (+state = 'waiting' AND not_before_at IS NOT NULL))
+""",
+    "CREATE INDEX job_content ON job (size_bytes, options_digest, source_sha256) WHERE source_sha256 IS NOT NULL",
+    "CREATE INDEX job_failed ON job (finished_at) WHERE state IN ('failed', 'quarantined')",
+    "CREATE INDEX file_folder_text ON file (folder_text)",
     "CREATE INDEX job_ended ON job (state, finished_at)",
     "CREATE INDEX file_path_text ON file (path_text)",
     "CREATE INDEX job_day ON job (substr(finished_at, 1, 10))",
@@ -57,6 +66,31 @@ WHERE current = 1 AND EXISTS (
       AND job.state = 'done' AND job.outcome <> 'duplicate'
 )
 """,
+    # What the planner is told of the tables.
+    "ANALYZE sqlite_schema",
+    "DELETE FROM sqlite_stat1",
+    """
+INSERT INTO sqlite_stat1 VALUES
+    ('file', 'sqlite_autoindex_file_1', '1000000 1'),
+    ('file', 'file_inbox', '1000000 100000'),
+    ('file', 'file_path_text', '1000000 1'),
+    ('file', 'file_folder_text', '1000000 100'),
+    ('job', 'job_file', '1000000 2'),
+    ('job', 'job_state', '1000000 10000'),
+    ('job', 'job_ended', '1000000 10000 1'),
+    ('job', 'job_day', '1000000 1000'),
+    ('job', 'job_failed', '10000 1'),
+    ('job', 'job_content', '1000000 10 10 2'),
+    ('job', 'job_claimable', '1000 1000'),
+    ('job', 'one_live_job_per_file', '1000 1'),
+    ('output', 'output_job', '4000000 4'),
+    ('output', 'output_path', '4000000 2'),
+    ('segment', 'segment_job', '1000000 50 1'),
+    ('document', NULL, '1000000'),
+    ('event', 'event_job', '5000000 5'),
+    ('event', 'event_at', '5000000 1')
+""",
+    "ANALYZE sqlite_schema",
 )
 
 
