@@ -18,7 +18,7 @@ def test_each_clip_exists_and_is_small(name: str) -> None:
 def test_each_recording_has_its_words() -> None:
     """Every sound file is listed in texts.json; only the broken one speaks nothing that could be listed."""
     others = {".sh", ".md", ".json"}
-    recordings = {path.name for path in CLIPS.iterdir() if path.suffix not in others}
+    recordings = {path.name for path in CLIPS.iterdir() if path.is_file() and path.suffix not in others}
     assert recordings == {*TEXTS, "broken.mp3"}
 
 

@@ -99,6 +99,7 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         max_spool_bytes = 2000
         incomplete_wait_s = 5
         [history]
+        reuse = false
         keep_events_days = 400
         keep_versions = 3
         keep_jobs_days = 1000
