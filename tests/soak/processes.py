@@ -19,8 +19,8 @@ from tests.harness import COMMAND, Daemon
 STOP_LIMIT_S: Final = 60.0
 """Longer than a clean stop may take with the grace that the soak gives."""
 
-ORPHANS_S: Final = 10.0
-"""How long a child may outlive its daemon."""
+ORPHANS_S: Final = 20.0
+"""How long a child may outlive its daemon, one that was stopped at its start too."""
 
 ENGINE: Final = "daemon.engine.server"
 DECODER: Final = "daemon.decode.worker"
@@ -119,18 +119,9 @@ class Supervised:
         """The process ids of its children that run *module*."""
         return _children_of(self.pid, module) if self.pid is not None else []
 
-    def signal_child(self, pid: int, number: signal.Signals) -> bool:
-        """Send *number* to a child; False if it is not one any more."""
-        fd = _open(pid, self.pid) if self.pid is not None else None
-        if fd is None:
-            return False
-        try:
-            signal.pidfd_send_signal(fd, number)
-        except ProcessLookupError:
-            return False
-        finally:
-            os.close(fd)
-        return True
+    def hold(self, pid: int) -> int | None:
+        """A pidfd of a child; None if it is not one any more."""
+        return _open(pid, self.pid) if self.pid is not None else None
 
     def finish(self, limit_s: float = STOP_LIMIT_S) -> int | None:
         """A clean stop, and its exit status; None if it had to be killed."""
@@ -176,7 +167,7 @@ class Killers:
         self._random = random
         self._means_s = {what: mean_s / share for what, share in SHARES.items()}
         self._next_at: dict[str, float] = {}
-        self._paused: list[tuple[float, int]] = []
+        self._paused: list[tuple[float, int]] = []  # until when, and a pidfd: its daemon may be gone by then
         self.counts: Counter[str] = Counter()
 
     def step(self, now: float) -> None:
@@ -203,16 +194,31 @@ class Killers:
         pids = self._daemon.children(module)
         if not pids:
             return False
-        pid = self._random.choice(pids)
-        if how == "SIGSTOP":
-            self._paused.append((now + self._random.uniform(1.0, 8.0), pid))
-        return self._daemon.signal_child(pid, signal.Signals[how])
+        fd = self._daemon.hold(self._random.choice(pids))
+        if fd is None:
+            return False
+        done = _send(fd, signal.Signals[how])
+        if done and how == "SIGSTOP":
+            self._paused.append((now + self._random.uniform(1.0, 8.0), fd))
+        else:
+            os.close(fd)
+        return done
 
     def _let_go(self, now: float) -> None:
-        for until, pid in list(self._paused):
+        for until, fd in list(self._paused):
             if now >= until:
-                self._paused.remove((until, pid))
-                self._daemon.signal_child(pid, signal.SIGCONT)
+                self._paused.remove((until, fd))
+                _send(fd, signal.SIGCONT)
+                os.close(fd)
+
+
+def _send(fd: int, number: signal.Signals) -> bool:
+    """Whether the process of a pidfd was there to be signalled."""
+    try:
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _children_of(parent: int, module: str) -> list[int]:
