@@ -124,7 +124,7 @@ def test_a_death_in_the_middle_costs_no_finished_window(
 ) -> None:
     """Killed or frozen after its first window: the rest is done by a new process, and the text is the same."""
     request = memo(tmp_path, 3, JobOptions(language="en"))
-    with running(models_dir, Limits(silence_s=3.0)) as doomed:
+    with running(models_dir, Limits(silence_s=8.0)) as doomed:
         checkpoint = Checkpoint()
 
         def strike(_done_s: float, _total_s: float) -> None:
