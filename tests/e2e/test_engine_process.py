@@ -9,6 +9,7 @@ import time
 import wave
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,14 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def running(models_dir: Path, limits: Limits | None = None) -> Generator[Engine, None, None]:
-    engine = Engine(EngineSettings(models_dir=models_dir, device="cpu"), lambda _name, _line: None, limits=limits)
+def running(
+    models_dir: Path, limits: Limits | None = None, *, one_by_one: bool = False
+) -> Generator[Engine, None, None]:
+    """An engine with the real model; *one_by_one*: it finishes one window before it begins with the next."""
+    settings = EngineSettings(models_dir=models_dir, device="cpu")
+    if one_by_one:
+        settings = replace(settings, lanes=1, max_batch=1)
+    engine = Engine(settings, lambda _name, _line: None, limits=limits)
     try:
         yield engine
     finally:
@@ -114,8 +121,8 @@ def test_an_unsupported_compute_type_names_the_supported(models_dir: Path) -> No
 
 @pytest.fixture(scope="module")
 def undisturbed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Transcript:
-    """Three memos in one go."""
-    return run(engine, memo(tmp_path_factory.mktemp("undisturbed"), 3, JobOptions(language="en")))
+    """Eight memos in one go."""
+    return run(engine, memo(tmp_path_factory.mktemp("undisturbed"), 8, JobOptions(language="en")))
 
 
 @pytest.mark.parametrize(("sent", "reason"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGSTOP, "no sign")])
@@ -123,8 +130,8 @@ def test_a_death_in_the_middle_costs_no_finished_window(
     models_dir: Path, undisturbed: Transcript, tmp_path: Path, sent: signal.Signals, reason: str
 ) -> None:
     """Killed or frozen after its first window: the rest is done by a new process, and the text is the same."""
-    request = memo(tmp_path, 3, JobOptions(language="en"))
-    with running(models_dir, Limits(silence_s=8.0)) as doomed:
+    request = memo(tmp_path, 8, JobOptions(language="en"))
+    with running(models_dir, Limits(silence_s=8.0), one_by_one=True) as doomed:
         checkpoint = Checkpoint()
 
         def strike(_done_s: float, _total_s: float) -> None:
