@@ -397,3 +397,12 @@ def test_any_text_can_be_judged(
     assert is_silence(evidence) == is_silence(evidence)
     assert needs_retry(evidence, failed) <= bool(failed)
     assert credibility(evidence, failed) <= credibility(evidence, ())
+
+
+@pytest.mark.parametrize("text", ["4.5% 0.5% 0.2% 0.5% 0 .3% 1.8%", "1, 2, 3, 4, 5."])
+def test_numbers_alone_are_thrown_away_where_the_model_heard_nobody(text: str) -> None:
+    """Dictated ones stay: over speech the model is surer that somebody speaks."""
+    numbers = replace(heard(text), avg_logprob=-0.9)
+    assert is_silence(replace(numbers, no_speech_prob=0.5))
+    assert not is_silence(replace(numbers, no_speech_prob=0.38))
+    assert not is_silence(replace(heard("Room 12, at 5."), no_speech_prob=0.5, avg_logprob=-0.9))
