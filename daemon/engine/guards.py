@@ -128,8 +128,9 @@ def is_silence(evidence: Evidence) -> bool:
     """Whether nobody spoke, so that the text is to be thrown away.
 
     Two witnesses are wanted: the model must say so, and its words must be ones that it does not believe, or a loop, a
-    credit, a farewell, or numbers alone (white noise was "4.5% 0.5% 0.2%" in a sampled answer). Only a signature, and any word in digital silence, need no second. To be asked of the text that
-    is kept in the end: a loop over speech is a reason to listen again first (`needs_retry`).
+    credit, a farewell, or numbers alone (white noise was "4.5% 0.5% 0.2%" in a sampled answer). Only a signature, and
+    any word in digital silence, need no second. To be asked of the text that is kept in the end: a loop over speech is
+    a reason to listen again first (`needs_retry`).
     """
     if _heard_nothing(evidence):
         return True
