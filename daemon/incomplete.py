@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from daemon.decode.pool import Decoded
+from daemon.decode.settings import is_short
 from storage.records import Fingerprint
-
-MISSING_S: Final = 2.0
-MISSING_RATIO: Final = 0.01
-"""Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
 
 
 def missing(decoded: Decoded) -> str:
@@ -18,7 +14,7 @@ def missing(decoded: Decoded) -> str:
     declared_s = decoded.declared_s
     if declared_s is None:
         return f"{decoded.cut_off}; {decoded.decoded_s:.0f} s could be decoded" if decoded.cut_off else ""
-    if decoded.decoded_s < declared_s - max(MISSING_S, MISSING_RATIO * declared_s):
+    if is_short(decoded.decoded_s, declared_s):
         return f"only {decoded.decoded_s:.0f} s of {declared_s:.0f} s could be decoded"
     return ""
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.clock import utc_now
-from daemon.outputs.kept import Kept, KeptDocuments, kept_from, packed
+from daemon.outputs.kept import Kept, KeptDocuments, kept_from, lines_of, packed
 from daemon.outputs.publish import digest_of
 from daemon.shares import NoAnswer, within
 from storage.adopting import Published
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, JobState, Outcome, Output, Result, StoredSegment
+from storage.records import Fingerprint, Job, JobState, Outcome, Output, Result
 
 log = logging.getLogger(__name__)
 
@@ -227,10 +227,7 @@ def _parsed(content: Mapping[str, Any]) -> tuple[Published, Kept]:
         published_at=datetime.fromisoformat(content["at"]),
         result=_result(content["result"]),
         outputs=tuple(_output(fields) for fields in content["outputs"]),
-        segments=tuple(
-            StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
-            for line in document.transcript.segments
-        ),
+        segments=lines_of(document.transcript),
         document=packed(kept),
     )
     return published, kept

@@ -34,7 +34,7 @@ from daemon.intake.rules import extension_of
 from daemon.options import Format, JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, render
-from daemon.outputs.kept import Kept, packed
+from daemon.outputs.kept import Kept, lines_of, packed
 from daemon.reuse import kept_document, same_as_last_time, taken_over
 from daemon.sidecars import Sidecar
 from daemon.source import Source
@@ -42,7 +42,7 @@ from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
 from daemon.workshop import Activity, Workshop
 from storage.errors import LostJob
-from storage.records import Job, Outcome, Output, Result, StoredSegment
+from storage.records import Job, Outcome, Output, Result
 
 log = logging.getLogger(__name__)
 
@@ -265,16 +265,8 @@ def _keep(job: Job, kept: Kept, shop: Workshop) -> bool:
 
 
 def _intend(job: Job, outputs: tuple[Output, ...], result: Result, kept: Kept, shop: Workshop) -> None:
-    lines, whole = stored(kept.document.transcript), packed(kept)
+    lines, whole = lines_of(kept.document.transcript), packed(kept)
     shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole))
-
-
-def stored(transcript: Transcript) -> tuple[StoredSegment, ...]:
-    """The lines of *transcript* as the history keeps them."""
-    return tuple(
-        StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
-        for line in transcript.segments
-    )
 
 
 def _result(document: Document, wall_s: float, same_as: int | None) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 import threading
 import wave
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.decode.pool import DecodeLimits, DecodePool
+from daemon.decode.pool import Decoded, DecodeLimits, DecodePool
 from daemon.engine.client import Checkpoint, Engine, EngineSettings, Limits, Request
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Span, Transcript
@@ -63,6 +64,16 @@ def load_clips() -> dict[str, Clip]:
 
 Decode = Callable[[Path], tuple[Sound, tuple[Span, ...]]]
 """What the decode process makes of a file."""
+
+
+def decode_file(pool: DecodePool, path: Path) -> Decoded:
+    """What *pool* makes of a file; the sound itself is dropped."""
+    recording_fd, spool_fd = os.open(path, os.O_RDONLY), os.memfd_create("spool")
+    try:
+        return pool.decode(recording_fd, spool_fd, extension=path.suffix, cancelled=threading.Event())
+    finally:
+        os.close(recording_fd)
+        os.close(spool_fd)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from daemon.decode import endings, headers, sniff, speech
 from daemon.decode.av_reader import AvTrack
 from daemon.decode.pcm import Spool, resampled
 from daemon.decode.pydub_reader import PydubTrack
-from daemon.decode.settings import DecodeSettings, SpeechThresholds
+from daemon.decode.settings import DecodeSettings, SpeechThresholds, is_short
 from daemon.decode.soundfile_reader import SoundfileTrack
 from daemon.decode.source import DescriptorFile, Pulse, sha256
 from daemon.decode.spans import SpanFinder
@@ -23,10 +23,6 @@ from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
 from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Span
 
 _SPEECH_BLOCK_S: Final = 30
-
-_SHORT_S: Final = 2.0
-_SHORT_RATIO: Final = 0.01
-"""A reader that gives less than was declared, by more than both of these, is compared with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +53,8 @@ class Reading:
 
     @property
     def short(self) -> bool:
-        """Whether noticeably less came out than the header declares."""
-        if self.declared_s is None:
-            return False
-        return self.decoded_s < self.declared_s - max(_SHORT_S, _SHORT_RATIO * self.declared_s)
+        """Whether noticeably less came out than the header declares; then the next reader is tried too."""
+        return is_short(self.decoded_s, self.declared_s)
 
 
 @dataclass(frozen=True, slots=True)

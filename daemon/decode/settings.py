@@ -1,11 +1,21 @@
-"""What the decode processes are told at their start: limits and speech thresholds. Plain data, both sides read it."""
+"""What the decode processes are told at their start: limits and speech thresholds. Pure, both sides read it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
+
+MISSING_S: Final = 2.0
+MISSING_RATIO: Final = 0.01
+"""Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
+
+
+def is_short(decoded_s: float, declared_s: float | None) -> bool:
+    """Whether noticeably less came out of a recording than its header declares."""
+    return declared_s is not None and decoded_s < declared_s - max(MISSING_S, MISSING_RATIO * declared_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from daemon.failpoints import reached
 from daemon.options import JobOptions
 from daemon.outputs.formats import Document
 from daemon.transcript import Segment, Transcript, Word
-from storage.records import Fingerprint
+from storage.records import Fingerprint, StoredSegment
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,14 @@ class KeptDocuments:
 
     def _path(self, job_id: int) -> Path:
         return self._folder / f"{job_id}.json"
+
+
+def lines_of(transcript: Transcript) -> tuple[StoredSegment, ...]:
+    """The lines of *transcript* as the history keeps them."""
+    return tuple(
+        StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
+        for line in transcript.segments
+    )
 
 
 def packed(kept: Kept) -> bytes:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
-from daemon.decode.pool import Decoded, DecodeLimits, DecodePool
+from daemon.decode.pool import DecodeLimits, DecodePool
 from daemon.errors import RecordingError, RecordingTooLarge, UnreadableRecording
+from tests.recordings import decode_file
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -33,15 +32,6 @@ def pool() -> Iterator[DecodePool]:
     made = DecodePool(workers=1, limits=DecodeLimits(max_duration_s=MAX_S), on_output=lambda _name, _line: None)
     yield made
     made.close(0)
-
-
-def decode(pool: DecodePool, path: Path) -> Decoded:
-    recording_fd, spool_fd = os.open(path, os.O_RDONLY), os.memfd_create("spool")
-    try:
-        return pool.decode(recording_fd, spool_fd, extension=path.suffix, cancelled=threading.Event())
-    finally:
-        os.close(recording_fd)
-        os.close(spool_fd)
 
 
 def peak_bytes(pid: int) -> int:
@@ -202,14 +192,14 @@ def test_it_is_refused_soon_and_in_words(pool: DecodePool, tmp_path: Path, name:
     make, error, words = REFUSED[name]
     soundfile.write(tmp_path / "secret.wav", np.ones(16_000), 16_000)
     (tmp_path / name).write_bytes(make())
-    decode(pool, DATA / "memo.wav")
+    decode_file(pool, DATA / "memo.wav")
     (pid,) = pool.pids()
     began = time.monotonic()
     with pytest.raises(error, match=words) as caught:
-        decode(pool, tmp_path / name)
+        decode_file(pool, tmp_path / name)
     assert time.monotonic() - began < SOON_S
     assert str(caught.value)
-    assert decode(pool, DATA / "memo.wav").spans
+    assert decode_file(pool, DATA / "memo.wav").spans
     assert pool.pids() == [pid]
     assert peak_bytes(pid) < MAX_PEAK_BYTES
 
@@ -236,13 +226,13 @@ LIES: dict[str, Callable[[], bytes]] = {
 def test_a_header_that_lies_costs_no_more_than_its_file(pool: DecodePool, tmp_path: Path, name: str) -> None:
     """Refused in words, or decoded to no more than there is: never a crash, a hang or gigabytes."""
     (tmp_path / name).write_bytes(LIES[name]())
-    decode(pool, DATA / "memo.wav")
+    decode_file(pool, DATA / "memo.wav")
     (pid,) = pool.pids()
     began = time.monotonic()
     with contextlib.suppress(RecordingError):
-        assert decode(pool, tmp_path / name).decoded_s < 60
+        assert decode_file(pool, tmp_path / name).decoded_s < 60
     assert time.monotonic() - began < SOON_S
-    assert decode(pool, DATA / "memo.wav").spans
+    assert decode_file(pool, DATA / "memo.wav").spans
     assert pool.pids() == [pid]
     assert peak_bytes(pid) < MAX_PEAK_BYTES
 
@@ -254,12 +244,12 @@ def test_a_file_of_a_terabyte_without_content_is_refused_unread(pool: DecodePool
     with open(tmp_path / "a.wav", "wb") as file:
         file.truncate(2**40)
     with pytest.raises(RecordingTooLarge, match=r"1024\.0 GiB"):
-        decode(pool, tmp_path / "a.wav")
+        decode_file(pool, tmp_path / "a.wav")
     with open(tmp_path / "b.wav", "wb") as file:
         file.write(wav(n_bytes=2**31 - 2**17))
         file.truncate(8 * 10**9)
     with pytest.raises(RecordingTooLarge, match="3 hours"):
-        decode(pool, tmp_path / "b.wav")
+        decode_file(pool, tmp_path / "b.wav")
     assert time.monotonic() - began < SOON_S
 
 
@@ -275,5 +265,5 @@ def test_flipped_bytes_end_no_worker(pool: DecodePool, tmp_path: Path, seed: int
             content[at] = chance.integers(256)
         (tmp_path / name).write_bytes(content)
         with contextlib.suppress(RecordingError):
-            decode(pool, tmp_path / name)
-    assert decode(pool, DATA / "memo.wav").spans
+            decode_file(pool, tmp_path / name)
+    assert decode_file(pool, DATA / "memo.wav").spans

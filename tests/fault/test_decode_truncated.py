@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from daemon.ahead import Ahead
-from daemon.decode.pool import Decoded, DecodeLimits, DecodePool
+from daemon.decode.pool import DecodeLimits, DecodePool
 from daemon.errors import RecordingError, RecordingIncomplete
 from daemon.incomplete import missing
 from daemon.options import JobOptions
@@ -23,6 +22,7 @@ from daemon.transcription import perform
 from daemon.workshop import Activity, Workshop
 from storage.jobs import JobStore
 from storage.records import Fingerprint, JobState, NewJob, Outcome, Result
+from tests.recordings import decode_file
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -38,15 +38,6 @@ def pool() -> Iterator[DecodePool]:
     made.close(0)
 
 
-def decode(pool: DecodePool, path: Path) -> Decoded:
-    recording_fd, spool_fd = os.open(path, os.O_RDONLY), os.memfd_create("spool")
-    try:
-        return pool.decode(recording_fd, spool_fd, extension=path.suffix, cancelled=threading.Event())
-    finally:
-        os.close(recording_fd)
-        os.close(spool_fd)
-
-
 def cut(tmp_path: Path, name: str, ratio: float) -> Path:
     content = (DATA / name).read_bytes()
     path = tmp_path / name
@@ -57,7 +48,7 @@ def cut(tmp_path: Path, name: str, ratio: float) -> Path:
 @pytest.mark.parametrize("name", WHOLE)
 def test_nothing_is_missing_of_a_whole_recording(pool: DecodePool, name: str) -> None:
     """No format is called cut off that is not."""
-    decoded = decode(pool, DATA / name)
+    decoded = decode_file(pool, DATA / name)
     assert missing(decoded) == ""
     assert decoded.cut_off == ""
 
@@ -74,15 +65,15 @@ def test_a_recording_that_was_cut_is_decoded_as_far_as_it_goes(
     pool: DecodePool, tmp_path: Path, name: str, ratio: float
 ) -> None:
     """What is there comes out, and what is missing is known: by duration, or in Ogg by the last page."""
-    decoded = decode(pool, cut(tmp_path, name, ratio))
-    assert 0 < decoded.decoded_s < decode(pool, DATA / name).decoded_s
+    decoded = decode_file(pool, cut(tmp_path, name, ratio))
+    assert 0 < decoded.decoded_s < decode_file(pool, DATA / name).decoded_s
     assert missing(decoded)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 0.999])
 def test_an_ogg_file_misses_its_last_page_wherever_it_is_cut(pool: DecodePool, tmp_path: Path, ratio: float) -> None:
     """It declares no duration: only the page with the mark of the end tells."""
-    assert "its last page is missing" in missing(decode(pool, cut(tmp_path, "lecture.ogg", ratio)))
+    assert "its last page is missing" in missing(decode_file(pool, cut(tmp_path, "lecture.ogg", ratio)))
 
 
 @pytest.mark.parametrize("name", ["voice-note.m4a", "presentation.mp4"])
@@ -91,7 +82,7 @@ def test_without_its_index_an_mp4_file_is_unreadable_and_says_why(pool: DecodePo
     content = (DATA / name).read_bytes()
     path = cut(tmp_path, name, 0.5 if content.index(b"moov") > content.index(b"mdat") else 0.02)
     with pytest.raises(RecordingError) as caught:
-        decode(pool, path)
+        decode_file(pool, path)
     assert caught.value.cut_off
     assert caught.value.cut_off in str(caught.value)
 
@@ -101,7 +92,7 @@ def test_a_wav_header_alone_says_that_the_rest_is_missing(pool: DecodePool, tmp_
     """44 bytes of a longer file: empty, and cut off."""
     (tmp_path / "a.wav").write_bytes((DATA / "memo.wav").read_bytes()[:44])
     with pytest.raises(RecordingError, match="too early") as caught:
-        decode(pool, tmp_path / "a.wav")
+        decode_file(pool, tmp_path / "a.wav")
     assert caught.value.cut_off
 
 
@@ -109,7 +100,7 @@ def test_what_is_no_recording_is_not_called_incomplete(pool: DecodePool, tmp_pat
     """Nobody has to wait to hear that a letter is no recording."""
     (tmp_path / "a.mp3").write_bytes(b"Dear all,\n" * 500)
     with pytest.raises(RecordingError) as caught:
-        decode(pool, tmp_path / "a.mp3")
+        decode_file(pool, tmp_path / "a.mp3")
     assert caught.value.cut_off == ""
 
 
