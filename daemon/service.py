@@ -128,7 +128,7 @@ class Service:
         self._undo.append(("jobs", self._drain))
         self._launch("dispatcher", self._dispatcher)
         self._monitor = Monitor(
-            interval_s=config.metrics_interval_s,
+            interval_s=config.monitor.interval_s,
             processes=self._processes,
             queue=lambda: {state.value: count for state, count in store.counts().items()},
             folders=[config.state_dir],
@@ -271,7 +271,7 @@ class Service:
 
     def _apply(self, loaded: Loaded) -> None:
         old, new = self._config, loaded.config
-        fixed = ("state_dir", "log_format", "engine", "decode", "database", "metrics_interval_s")
+        fixed = ("state_dir", "log_format", "engine", "decode", "database", "monitor", "canary", "web")
         for key in fixed:
             if getattr(old, key) != getattr(new, key):
                 log.warning("%s changed: restart the service for that", key, extra={"event": "reload_partial"})

@@ -2,17 +2,24 @@
 
 from daemon.config.load import Loaded, load, rule_of
 from daemon.config.schema import (
+    AlertsConfig,
+    CanaryConfig,
     Config,
     DatabaseConfig,
     DecodeConfig,
     EngineConfig,
     HistoryConfig,
     InboxConfig,
+    MonitorConfig,
     OptionsConfig,
+    RuleConfig,
     WatchMode,
+    WebConfig,
 )
 
 __all__ = [
+    "AlertsConfig",
+    "CanaryConfig",
     "Config",
     "DatabaseConfig",
     "DecodeConfig",
@@ -20,8 +27,11 @@ __all__ = [
     "HistoryConfig",
     "InboxConfig",
     "Loaded",
+    "MonitorConfig",
     "OptionsConfig",
+    "RuleConfig",
     "WatchMode",
+    "WebConfig",
     "load",
     "rule_of",
 ]

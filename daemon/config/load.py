@@ -15,7 +15,7 @@ from typing import Any, Final, Union, cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from daemon.config.schema import Config, InboxConfig, OptionsConfig
+from daemon.config.schema import Config, InboxConfig, OptionsConfig, RuleConfig
 from daemon.errors import ConfigError
 from daemon.shares import NoAnswer, within
 
@@ -23,12 +23,14 @@ FILE_NAME: Final = "transcribed.toml"
 SYSTEM_FILE: Final = Path("/etc/transcribed/transcribed.toml")
 PREFIX: Final = "TRANSCRIBED_"
 
-_SECTIONS: Final = ("options", "engine", "decode", "history", "database")
+_SECTIONS: Final = ("options", "engine", "decode", "history", "database", "monitor", "alerts", "canary", "web")
+_RULES: Final = ("monitor", "rules")  # a table of tables: no variable names one
 _NOT_KEYS: Final = frozenset({"CONFIG", "INBOX"})  # variables with a meaning of their own
 
 _REPLACED: Final = {
     "engine.slots": "replaced: lanes is how many calls into the model run at once (0: chosen for the device), max_open "
-    "how many recordings are in the engine at once"
+    "how many recordings are in the engine at once",
+    "metrics_interval_s": "it is interval_s in [monitor] now",
 }
 """Keys of earlier versions, and what is there instead."""
 
@@ -121,6 +123,10 @@ def _absolute(text: str, base: Path) -> str:
         return text
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in _items(value))
+
+
 def _resolve_model(place: _Table, base: Path) -> None:
     # A model is a name or a folder; only what is written as a path is one.
     model = place.get("model")
@@ -134,11 +140,16 @@ def _resolve_paths(table: _Table, base: Path) -> None:
     places = [
         (table, "state_dir"),
         (_table(table.get("engine")), "models_dir"),
+        (_table(table.get("monitor")), "json_log"),
         *((inbox, "path") for inbox in inboxes),
     ]
     for place, key in places:
         if isinstance(place.get(key), str) and place[key]:
             place[key] = _absolute(place[key], base)
+    alerts = _table(table.get("alerts"))
+    if "to_files" in alerts:
+        given = alerts["to_files"]
+        alerts["to_files"] = [_absolute(path, base) for path in _items(given)] if _are_texts(given) else given
     for place in [_table(table.get("options")), *inboxes]:
         _resolve_model(place, base)
 
@@ -179,6 +190,8 @@ def _variables() -> dict[str, tuple[str | None, str, Any]]:
             assert isinstance(model, type)
             assert issubclass(model, BaseModel)
             for inner, inner_field in model.model_fields.items():
+                if (key, inner) == _RULES:
+                    continue
                 found[f"{PREFIX}{key}_{inner}".upper()] = (key, inner, inner_field.annotation)
         elif key != "inbox":
             found[f"{PREFIX}{key}".upper()] = (None, key, field.annotation)
@@ -189,7 +202,8 @@ def _parse(value: str, annotation: Any) -> Any:
     """The text of a variable as the type that its key wants; as text where it does not fit, for the check to refuse."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     if tuple in {get_origin(kind) for kind in kinds}:
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return [_absolute(part, Path.cwd()) for part in parts] if "Path" in str(annotation) else parts
     if "Path" in str(annotation) and value:
         return _absolute(value, Path.cwd())
     if not {bool, int, float}.intersection(kinds):
@@ -270,6 +284,8 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     first = location[0] if len(location) > 1 else None
     if first == "inbox":
         return list(InboxConfig.model_fields)
+    if location[:2] == _RULES:
+        return list(RuleConfig.model_fields)
     model = Config.model_fields[first].annotation if isinstance(first, str) else Config
     assert isinstance(model, type)
     assert issubclass(model, BaseModel)

@@ -103,7 +103,8 @@ class OptionsConfig(_Table):
 class InboxConfig(OptionsConfig):
     """``[[inbox]]``: one watched folder; keys of ``[options]`` set here win.
 
-    *settle_s* and *scan_interval_s* None mean: chosen from the filesystem (see daemon/intake/mounts.py).
+    *settle_s* and *scan_interval_s* None mean: chosen from the filesystem (see daemon/intake/mounts.py). *notify* names
+    the ends of jobs of which `notify_to` (as ``alerts.to``; default: that) is told.
     """
 
     path: AbsolutePath
@@ -111,6 +112,8 @@ class InboxConfig(OptionsConfig):
     watch: WatchMode = "auto"
     settle_s: Seconds | None = None
     scan_interval_s: Seconds | None = None
+    notify: Annotated[tuple[Literal["done", "failed"], ...], BeforeValidator(_tuple)] = ()
+    notify_to: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
 
 
 class EngineConfig(_Table):
@@ -175,6 +178,71 @@ class DatabaseConfig(_Table):
     reserve_bytes: Annotated[int, Field(ge=0, le=1024**3)] = 16 * 1024**2
 
 
+class RuleConfig(_Table):
+    """``[monitor.rules.NAME]``: what is different for that rule, or all of a new one (docs/operations.md).
+
+    Which keys go together is checked by `monitor.rules`, when the rules are made from this.
+    """
+
+    enabled: bool = True
+    figure: str | None = None
+    above: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    below: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    clear: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    for_s: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    clear_for_s: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    severity: Literal["info", "warning", "critical"] | None = None
+    title: str | None = None
+    advice: str | None = None
+
+
+class MonitorConfig(_Table):
+    """``[monitor]``: how often figures are sampled, how many are kept, and what is out of order.
+
+    *metrics_max_bytes* is the largest that the file of the samples becomes. With *json_log*, each sample is a line of
+    that file too, which is begun anew at *json_log_max_bytes*; *json_log_files* of them are kept.
+    """
+
+    interval_s: Annotated[float, Field(ge=1, le=600)] = 10.0
+    metrics_max_bytes: Annotated[int, Field(ge=4 * 1024**2)] = 64 * 1024**2
+    json_log: AbsolutePath | None = None
+    json_log_max_bytes: Annotated[int, Field(ge=64 * 1024)] = 10 * 1024**2
+    json_log_files: Annotated[int, Field(ge=1, le=100)] = 5
+    rules: dict[str, RuleConfig] = Field(default_factory=dict)
+
+
+class AlertsConfig(_Table):
+    """``[alerts]``: who is told, of what, and when; the log always is.
+
+    *to* are addresses as Apprise writes them; *to_files* are files with one such address a line, for what must not be
+    in the configuration. At most one message goes out in *group_s*; an alert that stays open is told again every
+    *repeat_s*, 0 means never. In *quiet_hours*, local time, only critical ones are told.
+    """
+
+    to: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+    to_files: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_tuple)] = ()
+    min_severity: Literal["info", "warning", "critical"] = "warning"
+    group_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    repeat_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 86_400.0
+    quiet_hours: Annotated[str | None, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] = None
+
+
+class CanaryConfig(_Table):
+    """``[canary]``: every *interval_s* a known clip goes the way of every recording; 0 means never."""
+
+    interval_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6 * 3600.0
+    deadline_s: Seconds = 900.0
+
+
+class WebConfig(_Table):
+    """``[web]``: where /metrics, /healthz and /readyz are served.
+
+    ``127.0.0.1:8765``, ``[::1]:8765``, or the path of a socket; empty: only on a socket that systemd opened.
+    """
+
+    listen: str = ""
+
+
 class Config(_Table):
     """Everything that the service can be told."""
 
@@ -183,12 +251,15 @@ class Config(_Table):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     stop_grace_s: Seconds = 90.0
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    metrics_interval_s: Seconds = 60.0
     options: OptionsConfig = OptionsConfig()
     engine: EngineConfig = EngineConfig()
     decode: DecodeConfig = DecodeConfig()
     history: HistoryConfig = HistoryConfig()
     database: DatabaseConfig = DatabaseConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    canary: CanaryConfig = CanaryConfig()
+    web: WebConfig = WebConfig()
     inbox: Annotated[tuple[InboxConfig, ...], BeforeValidator(_inboxes)] = ()
 
     @model_validator(mode="after")

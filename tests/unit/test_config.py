@@ -8,9 +8,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from daemon.config import Config, DatabaseConfig, DecodeConfig, EngineConfig, HistoryConfig, Loaded, OptionsConfig, load
+from daemon.config import (
+    AlertsConfig,
+    CanaryConfig,
+    Config,
+    DatabaseConfig,
+    DecodeConfig,
+    EngineConfig,
+    HistoryConfig,
+    Loaded,
+    MonitorConfig,
+    OptionsConfig,
+    WebConfig,
+    load,
+)
 from daemon.errors import ConfigError
 from daemon.options import JobOptions
 
@@ -68,7 +81,6 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         log_level = "debug"
         stop_grace_s = 10
         max_attempts = 5
-        metrics_interval_s = 1.5
         [options]
         model = "small"
         language = "de"
@@ -107,12 +119,32 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         snapshots = 30
         snapshot_time = "23:59"
         reserve_bytes = 0
+        [monitor]
+        interval_s = 30
+        metrics_max_bytes = 8388608
+        json_log = "/var/log/t/metrics.jsonl"
+        json_log_max_bytes = 100000
+        json_log_files = 2
+        [alerts]
+        to = ["json://127.0.0.1:9"]
+        to_files = ["/etc/t/alerts"]
+        min_severity = "critical"
+        group_s = 0
+        repeat_s = 3600
+        quiet_hours = "22:00-06:30"
+        [canary]
+        interval_s = 0
+        deadline_s = 60
+        [web]
+        listen = "127.0.0.1:8765"
         [[inbox]]
         path = "/srv/a"
         recursive = false
         watch = "poll"
         settle_s = 0.5
         scan_interval_s = 2
+        notify = ["failed"]
+        notify_to = ["json://127.0.0.1:9"]
         """
     )
     loaded = load(file, {})
@@ -124,8 +156,11 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
     assert (inbox.path, inbox.recursive, inbox.watch) == (Path("/srv/a"), False, "poll")
     assert (inbox.settle_s, inbox.scan_interval_s) == (0.5, 2.0)
     assert set(loaded.origins.values()) == {f"file {file}"}
-    tables = (OptionsConfig, EngineConfig, DecodeConfig, HistoryConfig, DatabaseConfig)
-    assert len(loaded.origins) == 6 + sum(len(table.model_fields) for table in tables) + 5
+    tables: tuple[type[BaseModel], ...] = (
+        *(OptionsConfig, EngineConfig, DecodeConfig, HistoryConfig, DatabaseConfig),
+        *(MonitorConfig, AlertsConfig, CanaryConfig, WebConfig),
+    )
+    assert len(loaded.origins) == 5 + sum(len(table.model_fields) for table in tables) - 1 + 7
 
 
 def test_a_configuration_is_frozen(elsewhere: Path) -> None:
@@ -335,6 +370,10 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("[options]\nlanguages = 'de'", ["options.languages = 'de'", "did you mean language?"]),
         ("[engine]\nlane = 2", ["engine.lane = 2", "did you mean lanes?"]),
         ("[[inbox]]\npath = '/a'\nsettle = 2", ["inbox[0].settle = 2", "did you mean settle_s?"]),
+        ("metrics_interval_s = 60", ["metrics_interval_s = 60", "interval_s in [monitor]"]),
+        ("[monitor.rules.gpu]\nabov = 2", ["monitor.rules.gpu.abov = 2", "did you mean above?"]),
+        ("[alerts]\nto_files = [5]", ["alerts.to_files[0] = 5", "must be a path"]),
+        ("[alerts]\nquiet_hours = 'night'", ["alerts.quiet_hours = 'night'"]),
         ("[decode]\nzzz = 2", ["decode.zzz = 2", "valid: workers, max_duration_s, max_source_bytes"]),
         ("[[inbox]]\nrecursive = true", ["inbox[0].path", "field required"]),
         ("[inbox]\npath = '/a'", ["inbox", "[[inbox]], with two brackets"]),
@@ -344,7 +383,7 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("max_attempts = true", ["max_attempts = True", "valid integer"]),
         ("stop_grace_s = 0", ["stop_grace_s = 0", "greater than 0"]),
         ("stop_grace_s = inf", ["stop_grace_s = inf", "finite"]),
-        ("metrics_interval_s = nan", ["metrics_interval_s = nan"]),
+        ("[monitor]\ninterval_s = nan", ["monitor.interval_s = nan"]),
         ("log_level = 'loud'", ["log_level = 'loud'", "'debug', 'info', 'warning' or 'error'"]),
         ("log_format = 'xml'", ["log_format = 'xml'", "'auto', 'plain' or 'json'"]),
         ("state_dir = 5", ["state_dir = 5", "must be a path"]),
