@@ -28,6 +28,7 @@ from daemon.dispatch import Dispatcher
 from daemon.engine.client import Checkpoint, Request
 from daemon.errors import EngineDied, EngineUnavailable, UnreadableRecording
 from daemon.history import open_history
+from daemon.intake import admission
 from daemon.intake import inbox as inbox_module
 from daemon.intake.inbox import Inbox
 from daemon.keeper import KeptHistory
@@ -160,7 +161,7 @@ class World:
         self.n_starts = 0
         self._patch = pytest.MonkeyPatch()
         self.disk.install(self._patch)
-        for module in (dispatch, transcription, recovery, inbox_module):
+        for module in (dispatch, transcription, recovery, inbox_module, admission):
             self._patch.setattr(module, "utc_now", lambda: self.at)
         self._patch.setattr(dispatch, "threading", _Threading(lambda: self.pending))
         self._patch.setattr(dispatch, "STORAGE_RETRY_S", (0.0, 0.0))

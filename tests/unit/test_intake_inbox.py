@@ -23,12 +23,14 @@ import pytest
 from daemon.clock import utc_now
 from daemon.config import InboxConfig
 from daemon.errors import AlreadyRunning
+from daemon.intake import admission as admission_module
 from daemon.intake import examine as examine_module
 from daemon.intake import inbox as inbox_module
 from daemon.intake import root as root_module
 from daemon.intake import scanner
 from daemon.intake import watch as watch_module
-from daemon.intake.inbox import BATCH, BLOCKED_RETRY_S, TELL_AFTER_S, Inbox
+from daemon.intake.admission import BATCH, BLOCKED_RETRY_S, TELL_AFTER_S
+from daemon.intake.inbox import Inbox
 from daemon.intake.rules import Verdict, judge_folder
 from daemon.intake.watching import Watching
 from daemon.intake.writers import Writers, writers_of
@@ -341,7 +343,7 @@ def test_many_files_at_once_are_queued_in_few_transactions(driven: Driven, monke
         driven.write(f"{number}.wav")
     driven.pass_time()
     assert sizes == [300]
-    monkeypatch.setattr(inbox_module, "BATCH", 100)
+    monkeypatch.setattr(admission_module, "BATCH", 100)
     for number in range(300, 550):
         driven.write(f"{number}.wav")
     driven.pass_time()
@@ -354,8 +356,8 @@ def test_a_step_with_too_much_to_do_leaves_the_rest_to_the_next(
     driven: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many files there are, the loop shows that it is alive; none of them is left out."""
-    monkeypatch.setattr(inbox_module, "BATCH", 10)
-    monkeypatch.setattr(inbox_module, "_WORK_S", -1.0)
+    monkeypatch.setattr(admission_module, "BATCH", 10)
+    monkeypatch.setattr(admission_module, "_WORK_S", -1.0)
     for number in range(35):
         driven.write(f"{number}.wav")
     driven.step()
@@ -1117,7 +1119,8 @@ def test_time_in_a_hung_share_is_no_time_of_stillness(
         return hold
 
     with monkeypatch.context() as patched:
-        patched.setattr(inbox_module, "monotonic_s", lambda: held_s)
+        for module in (inbox_module, admission_module):
+            patched.setattr(module, "monotonic_s", lambda: held_s)
         if call == "scan":
             patched.setattr(inbox_module, "scan", holding(scanner.scan))
         else:

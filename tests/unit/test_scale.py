@@ -22,8 +22,9 @@ import pytest
 from benchmarks import long_history, noop_daemon, report, results, scale
 from daemon.config import InboxConfig
 from daemon.engine.client import Checkpoint, Request
-from daemon.intake import inbox as inbox_module
-from daemon.intake.inbox import BATCH, Inbox
+from daemon.intake import admission as admission_module
+from daemon.intake.admission import BATCH
+from daemon.intake.inbox import Inbox
 from daemon.locks import Owner
 from daemon.options import JobOptions
 from daemon.outputs import publish
@@ -249,8 +250,8 @@ def driven(tmp_path: Path) -> Iterator[_Inbox]:
 
 def test_files_that_wait_for_their_turn_are_not_said_to_change(driven: _Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many that came at once the last get their jobs late: no row says that they are still being written."""
-    monkeypatch.setattr(inbox_module, "BATCH", 1)
-    monkeypatch.setattr(inbox_module, "_WORK_S", -1.0)  # one batch in each step
+    monkeypatch.setattr(admission_module, "BATCH", 1)
+    monkeypatch.setattr(admission_module, "_WORK_S", -1.0)  # one batch in each step
     for number in range(30):
         (driven.folder / f"{number}.wav").write_bytes(b"x")
     kinds: set[JobState] = set()
@@ -263,8 +264,8 @@ def test_files_that_wait_for_their_turn_are_not_said_to_change(driven: _Inbox, m
 
 def test_a_backlog_is_worked_off_without_rest(driven: _Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """While finished files are left, the next step comes at once and looks at none of them twice."""
-    monkeypatch.setattr(inbox_module, "BATCH", 1)
-    monkeypatch.setattr(inbox_module, "_WORK_S", -1.0)
+    monkeypatch.setattr(admission_module, "BATCH", 1)
+    monkeypatch.setattr(admission_module, "_WORK_S", -1.0)
     for number in range(5):
         (driven.folder / f"{number}.wav").write_bytes(b"x")
     driven.step()
