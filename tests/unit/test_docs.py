@@ -7,14 +7,29 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from pydantic import BaseModel
 
 from daemon.cli.app import app
-from daemon.config import Config, DatabaseConfig, DecodeConfig, EngineConfig, HistoryConfig, InboxConfig, load
+from daemon.config import (
+    AlertsConfig,
+    CanaryConfig,
+    Config,
+    DatabaseConfig,
+    DecodeConfig,
+    EngineConfig,
+    HistoryConfig,
+    InboxConfig,
+    MonitorConfig,
+    OptionsConfig,
+    WebConfig,
+    load,
+)
 from daemon.options import FORMATS
 from storage.records import JobState
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
@@ -31,25 +46,28 @@ def test_the_readme_names_every_command(command: str) -> None:
     assert f"`transcribed {command}" in README
 
 
-@pytest.mark.parametrize("model", [Config, InboxConfig, EngineConfig, DecodeConfig, DatabaseConfig, HistoryConfig])
-def test_the_readme_names_every_key(model: type[Config]) -> None:
-    """Every key of the configuration is there, in the example or in the text."""
-    missing = [key for key in model.model_fields if not re.search(rf"\b{key}\b", README)]
-    assert missing == []
+TABLES = (OptionsConfig, EngineConfig, DecodeConfig, HistoryConfig, DatabaseConfig, MonitorConfig, AlertsConfig)
 
 
-def test_the_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [Config, InboxConfig, *TABLES, CanaryConfig, WebConfig])
+def test_the_page_of_the_configuration_names_every_key(model: type[BaseModel]) -> None:
+    """None is left for the reader of the code to find."""
+    named = re.compile(r"^(?:# )?(\w+) = |[.[](\w+)(?=[].])", re.MULTILINE)
+    missing = set(model.model_fields) - {name for names in named.findall(CONFIGURATION) for name in names}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", [README, CONFIGURATION], ids=["README", "configuration"])
+def test_the_configuration_in_a_page_is_valid(page: str, tmp_path: Path) -> None:
     """Copied, it loads, with every commented-out key put in too; and its values are the defaults where it says so."""
-    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    for text in (example, re.sub(r"^# (?=\w+ = )", "", example, flags=re.MULTILINE)):
-        file = tmp_path / "transcribed.toml"
-        file.write_text(text, encoding="utf-8")
-        config = load(file, {}).config
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    for text in (example, re.sub(r"^# (?=\w+ = |\[)", "", example, flags=re.MULTILINE)):
+        config = load(_written(tmp_path, text), {}).config
         assert config.inbox[0].path == Path("/srv/inbox")
-    defaults = load(_written(tmp_path, ""), {}).config
+    defaults = load(_written(tmp_path, "[[inbox]]\npath = '/srv/inbox'"), {}).config
     read = load(_written(tmp_path, example), {}).config
-    for section in ("options", "engine", "decode", "database"):
-        assert getattr(read, section) == getattr(defaults, section)
+    for key in set(Config.model_fields) - {"state_dir"}:
+        assert getattr(read, key) == getattr(defaults, key), key
 
 
 def _written(folder: Path, text: str) -> Path:
