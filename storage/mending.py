@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from storage.errors import StorageDamaged, StorageError, StorageUnavailable
+from storage.faults import sqlite_errors
 from storage.schema import VERSION
 from storage.snapshots import Snapshot, Snapshots, check, schema_version
 
@@ -25,6 +27,7 @@ CHECK_LIMIT_S: Final = 60.0
 """The check at the start reads the whole file; one that takes longer is cut short. See docs/operations.md."""
 
 _LOGS: Final = ("-wal", "-shm")
+_JOURNAL: Final = "-journal"  # of the moment before a new database keeps a log
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def set_aside(path: Path) -> Path | None:
     aside = _aside_name(path)
     with _in_words(path):
         # The log goes first: left behind, it would be read into whatever takes the place of the database.
-        for suffix in _LOGS:
+        for suffix in (*_LOGS, _JOURNAL):
             if (log_path := _beside(path, suffix)).exists():
                 log_path.rename(_beside(aside, suffix))
         if not path.exists():
@@ -97,10 +100,18 @@ def _problem(path: Path, *, expected: bool) -> str | None:
     except OSError as error:
         raise StorageUnavailable(f"cannot look at {path}: {error.strerror}; check the folder and its rights") from error
     try:
+        if _beside(path, _JOURNAL).exists():
+            _roll_back(path)
         check(path, CHECK_LIMIT_S)
     except StorageDamaged as error:
         return str(error)
     return None
+
+
+def _roll_back(path: Path) -> None:
+    """A transaction that a crash cut short before there was a log is undone: the check, which only reads, cannot."""
+    with sqlite_errors(path, "roll back"), contextlib.closing(sqlite3.connect(path, timeout=10.0)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _sound(snapshots: Snapshots) -> Iterator[Snapshot]:

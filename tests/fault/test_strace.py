@@ -18,7 +18,7 @@ from tests.world import World
 
 ALL = "ALL_FAULTS" in os.environ
 ROOT = Path(__file__).parent.parent.parent
-AT_MOST = 200
+AT_MOST = 2000
 
 
 def strace_works() -> bool:

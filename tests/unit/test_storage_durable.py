@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from storage import mending, snapshots
 from storage.connection import open_writer
 from storage.errors import StorageDamaged, StorageError, StorageUnavailable
 from storage.jobs import JobStore
-from storage.mending import Identity, mend, set_aside_log
+from storage.mending import Identity, mend, set_aside, set_aside_log
 from storage.records import Fingerprint, JobState, NewJob
 from storage.reserve import Reserve
 from storage.snapshots import DAILY, RESCUE, Snapshots, check, standing
@@ -224,6 +225,37 @@ def test_damaged_files_do_not_overwrite_each_other(path: Path) -> None:
         mend(path, expected=False)
     aside = sorted(file.read_bytes()[:3] for file in path.parent.glob("*damaged*"))
     assert aside == [b"one", b"two"]
+
+
+def cut_short(path: Path) -> None:
+    """Leave a database as a crash does in its first moments: a transaction half written, its journal beside it."""
+    with closing(sqlite3.connect(path.with_name("made.db"), isolation_level=None)) as making:
+        making.execute("PRAGMA cache_size = 1")
+        making.execute("CREATE TABLE note (text)")
+        making.execute("BEGIN")
+        making.executemany("INSERT INTO note VALUES (?)", [("x" * 3000,)] * 50)
+        for suffix in ("", "-journal"):
+            shutil.copyfile(path.with_name(f"made.db{suffix}"), path.with_name(path.name + suffix))
+
+
+def test_a_transaction_that_a_crash_cut_short_before_there_was_a_log_is_undone(path: Path) -> None:
+    """A reader that may not write cannot do that, and would keep every start from going on."""
+    cut_short(path)
+    with pytest.raises(StorageUnavailable, match="readonly"):
+        check(path)
+    assert mend(path, expected=False) is None
+    assert check(path) == 0
+    assert not path.with_name(path.name + "-journal").exists()
+
+
+def test_a_journal_goes_with_its_database(path: Path) -> None:
+    """Left behind, it would be rolled into whatever takes the place of the database."""
+    cut_short(path)
+    aside = set_aside(path)
+    assert aside is not None
+    assert aside.with_name(aside.name + "-journal").exists()
+    assert not path.exists()
+    assert not path.with_name(path.name + "-journal").exists()
 
 
 def test_a_check_that_takes_too_long_is_cut_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
