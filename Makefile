@@ -1,10 +1,10 @@
 # Everything a person types, in one place: `make help` lists it.
-# Needs python3 (3.11 to 3.14) with venv, and make; the rest lands in .venv from requirements.lock.
+# Needs python3 (3.11 to 3.14) with venv, and make; the rest lands in .venv from the lock files.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test faults soak check fmt accuracy lock clean
-.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-scale bench-crowd bench-report
+.PHONY: help setup demo run test faults soak check fmt accuracy install uninstall test-systemd lock clean
+.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-scale bench-crowd bench-monitor bench-report
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,14 +28,14 @@ help: ## list these targets
 setup: $(STAMP) ## install everything into .venv (again only when the locked packages change)
 	@:
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock requirements-dev.lock
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || { \
 		echo "make: this needs Python 3.11 to 3.14 with its venv module; found: $$(python3 --version 2>&1 || true)." >&2; \
 		echo "Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.12" >&2; \
 		exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version): about 1 GB on disk, a few minutes the first time ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes --use-pep517 --requirement requirements.lock
+	@$(PIP) install --require-hashes --use-pep517 --requirement requirements.lock --requirement requirements-dev.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 	@echo "Ready: $(BIN)/transcribed"
@@ -68,6 +68,18 @@ check: setup ## lint, formatting, types, import rules, spelling
 fmt: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+# As root, and without .venv: a server needs none of the development tools.
+INSTALL := DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' BINDIR='$(BINDIR)' GPU='$(GPU)' NETWORK='$(NETWORK)' \
+	PYTHON='$(PYTHON)' sh systemd/install.sh
+install: ## install or upgrade the service in /opt/transcribed (GPU=yes, NETWORK=yes; DESTDIR=folder for a package)
+	@$(INSTALL) install
+
+uninstall: ## remove it; recordings, history and configuration stay
+	@$(INSTALL) uninstall
+
+test-systemd: setup ## install and run the service in a small Debian of its own, under a real systemd (as root, ten minutes)
+	@$(BIN)/python -m tests.systemd $(ARGS)
 
 accuracy: setup ## errors against faster-whisper on a corpus (CORPUS=folder), and no text for noise
 	@$(BIN)/python -m benchmarks.accuracy $(CORPUS) $(ARGS)
@@ -109,16 +121,24 @@ bench-scale: setup ## 100,000 recordings at once, a million jobs of history
 bench-crowd: setup ## many short recordings at once
 	@$(BIN)/python -m benchmarks.crowd $(ARGS)
 
+bench-monitor: setup ## what watching ourselves costs
+	@$(BIN)/python -m benchmarks.monitor $(ARGS)
+
 bench-report: bench-setup ## write docs/benchmarks.md and its plots from benchmarks/results
 	@$(BENCH)/bin/python -m benchmarks.report
 
 # The lock files hold names, versions and hashes, and no address: each machine uses its own index.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-lock: setup ## write the three lock files from pyproject.toml
-	@$(LOCK) --extra embedded --group dev pyproject.toml --output-file requirements.lock
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cuda"], sep="\n")' \
+NAMED = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))$(1), sep="\n")'
+lock: setup ## write the five lock files from pyproject.toml
+	@$(LOCK) --extra embedded pyproject.toml --output-file requirements.lock
+	@$(call NAMED,["dependency-groups"]["dev"]) \
+		| $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-dev.lock
+	@$(call NAMED,["build-system"]["requires"]) \
+		| $(LOCK) --no-annotate --constraint requirements-dev.lock - --output-file requirements-build.lock
+	@$(call NAMED,["project"]["optional-dependencies"]["cuda"]) \
 		| $(LOCK) --no-annotate - --output-file requirements-cuda.lock
-	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"], sep="\n")' \
+	@$(call NAMED,["dependency-groups"]["bench"]) \
 		| $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-bench.lock
 
 clean: ## remove .venv, .venv-bench, caches and build results (never the inbox, nor the job history in .state)

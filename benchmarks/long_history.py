@@ -58,6 +58,11 @@ def write(path: Path, n_jobs: int, n_transcripts: int, n_lines: int) -> None:
             "INSERT INTO segment (job_id, number, start_s, end_s, text, avg_logprob) VALUES (?, ?, ?, ?, ?, -0.2)",
             _lines(first, n_jobs, n_lines),
         )
+        database.executemany(
+            "INSERT INTO suspect (job_id, number, rank, start_s, end_s, reasons, text, speech_s)"
+            " VALUES (?, 1, 1, 4.0, 7.5, 'low_confidence', 'nobody knows', 3.5)",
+            ((job_id,) for job_id in range(first + 1, n_jobs + 1)),
+        )
         database.execute(
             "INSERT INTO segment_search (rowid, text) SELECT id, coalesce(spaced, text) FROM segment ORDER BY id"
         )

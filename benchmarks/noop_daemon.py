@@ -19,12 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from daemon import log, service
+from daemon import log, parts, service
 from daemon.config import Config, load
 from daemon.decode.pool import Decoded
 from daemon.engine.client import Checkpoint, EngineStatus, Request
 from daemon.engine.seat import SeatStatus
+from daemon.intake.admission import Admission
 from daemon.intake.inbox import Inbox
+from daemon.intake.scanner import Scan
 from daemon.transcript import Segment, Span, Transcript
 
 WORD: Final = "nothing"
@@ -105,15 +107,15 @@ class Times:
 
     def install(self) -> None:
         """Take note of every scan and of every batch of jobs from now on."""
-        scan, compare, admit = Inbox.__dict__["_scan"], Inbox.__dict__["_compare"], Inbox.__dict__["_admit_batch"]
+        scan, compare, admit = Inbox.__dict__["_scan"], Admission.compare, Admission.__dict__["_admit_batch"]
 
-        def noted_compare(inbox: Inbox, found: Any, now: float) -> None:
+        def noted_compare(admission: Admission, found: Scan, now: float) -> bool:
             self._n_found = len(found.recordings)
-            compare(inbox, found, now)
+            return compare(admission, found, now)
 
-        setattr(Inbox, "_compare", noted_compare)  # noqa: B010  # it is not ours to call
-        setattr(Inbox, "_scan", self._noted("scan", scan))  # noqa: B010
-        setattr(Inbox, "_admit_batch", self._noted("batch", admit))  # noqa: B010
+        setattr(Admission, "compare", noted_compare)  # noqa: B010
+        setattr(Inbox, "_scan", self._noted("scan", scan))  # noqa: B010  # it is not ours to call
+        setattr(Admission, "_admit_batch", self._noted("batch", admit))  # noqa: B010
 
     def _noted(self, what: str, step: Callable[..., None]) -> Callable[..., None]:
         def noted(*arguments: Any) -> None:
@@ -146,7 +148,8 @@ def main() -> None:
         del config, on_output
         return NoEngine(hold_of(times))
 
-    service.__dict__.update(make_decode_pool=_no_decode, make_engine=no_engine)
+    parts.__dict__.update(make_decode_pool=_no_decode, make_engine=no_engine)
+    os.environ["TRANSCRIBED_CANARY_INTERVAL_S"] = "0"  # its inbox would be counted with the others
     loaded = load(None, os.environ, require_inbox=True)
     log.set_up(loaded.config.log_format, loaded.config.log_level)
     service.Service(loaded, os.environ).run()

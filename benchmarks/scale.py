@@ -69,6 +69,7 @@ VIEWS: Final = (
     ("v_files, the newest 50", "SELECT * FROM v_files ORDER BY file_id DESC LIMIT 50", 50.0),
     ("v_segments, the newest 50", "SELECT * FROM v_segments ORDER BY segment_id DESC LIMIT 50", 50.0),
     ("v_segments of a recording", "SELECT * FROM v_segments WHERE path = '/srv/inbox/anna/interview.wav'", 50.0),
+    ("v_suspects, the newest 50", "SELECT * FROM v_suspects ORDER BY suspect_id DESC LIMIT 50", 50.0),
     ("v_throughput_daily, all days", "SELECT * FROM v_throughput_daily ORDER BY day", None),
 )
 """Each view as programs ask it: what, the query, the limit in ms."""
@@ -278,12 +279,15 @@ def reads(store: JobStore) -> Iterator[Figure]:
     interview = long_history.INTERVIEW.encode()
     some = [long_history.path_of(number).encode() for number in range(1, 501)]
     before = datetime.now(UTC) - timedelta(days=365)
+    inboxes = {long_history.inbox_of(number) for number in range(long_history.N_INBOXES)}
     limited: dict[str, Callable[[], object]] = {
         "newest jobs": store.jobs,
         "outputs of a recording": lambda: store.written(interview),
         "newest job of a recording": lambda: store.newest(interview),
         "newest transcript of a recording": lambda: store.last_done(interview),
         "transcripts of the same content": lambda: store.transcript_of("0" * 64, 1_000_100, "d"),
+        "the job that waits the longest": lambda: store.oldest_queued(inboxes, datetime.now(UTC)),
+        "what ended in a day": lambda: store.ended_since(datetime.now(UTC) - timedelta(days=1), 500),
         "a step of retention: events": lambda: store.old_events(before, 500),
         "a step of retention: jobs": lambda: store.old_jobs(before, 0, 20),
     }
@@ -330,8 +334,9 @@ def _rows(database: sqlite3.Connection, query: str) -> list[Any]:
 
 
 def cookbook(text: str) -> list[tuple[str, str]]:
-    """Each query with the paragraph before it."""
-    found: list[tuple[str, str]] = re.findall(r"((?:[^\n]+\n)+)\n```sql\n(.*?)```", text, re.DOTALL)
+    """Each query about the job history, with the paragraph before it."""
+    history = text.partition("\n## metrics.db\n")[0]
+    found: list[tuple[str, str]] = re.findall(r"((?:[^\n]+\n)+)\n```sql\n(.*?)```", history, re.DOTALL)
     return [(" ".join(title.split()), query) for title, query in found]
 
 

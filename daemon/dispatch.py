@@ -6,12 +6,12 @@ Knows nothing of how a job is done (`daemon.transcription`).
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
 from daemon.clock import monotonic_s, utc_now
+from daemon.ends import End, OnEnd, log_end, log_outcome
 from daemon.errors import (
     ConfigError,
     DecoderKilled,
@@ -34,7 +34,7 @@ from daemon.held import FOLDER_BLOCKED_S, KILLED_S, HeldJobs
 from daemon.transcription import perform
 from daemon.workshop import Activity, Patiently, T, Workshop
 from storage.errors import LostJob, StorageBusy, StorageDamaged, StorageFull, StorageUnavailable
-from storage.records import Job, Result
+from storage.records import Job, JobState, Told
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,15 @@ class Dispatcher:
         not_ready: Callable[[], Collection[bytes]] = tuple[bytes, ...],
         blocked: Callable[[bytes], None] = lambda _path: None,
         health: HistoryHealth | None = None,
+        on_end: OnEnd = lambda _end: None,
     ) -> None:
         """*look_again* is told of recordings that changed, *watches* says whether a path is in an inbox of ours.
 
         *wake* is called when there is room for a job again. *not_ready* are the inboxes whose jobs may not begin now.
         *blocked* is told of recordings beside which no transcript could be written, *health* of trouble with the
-        history.
+        history, *on_end* of each job that ended.
         """
+        self._on_end = on_end
         self._health = health or HistoryHealth()
         self._shop = make_shop(self._patiently)
         self._store = self._shop.store
@@ -103,6 +105,7 @@ class Dispatcher:
                 self._health.lose(str(error))
                 break
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
+                self._health.met(str(error))
                 log.warning("cannot claim a job: %s", error, extra={"event": "storage_trouble"})
                 break
             if job is None:
@@ -180,7 +183,9 @@ class Dispatcher:
     def _work(self, activity: Activity) -> None:
         job = activity.job
         try:
-            _log_outcome(activity, perform(activity, self._shop))
+            result = perform(activity, self._shop)
+            log_outcome(activity, result)
+            self._tell(End(job, result.outcome.value, result.reason))
             if activity.outdated:
                 self._look_again(job.path)
         except LostJob as error:
@@ -195,13 +200,21 @@ class Dispatcher:
                 self._ended.notify_all()
             self.wake()
 
+    def _tell(self, end: End) -> None:
+        try:
+            self._on_end(end)
+        except Exception:  # the job has ended, whoever wants to know
+            log.exception("job %d: its end could not be told", end.job.id, extra={"event": "bug"})
+
     def _settle(self, activity: Activity, error: Exception) -> None:
         try:
-            self._patiently(lambda: self._decide(activity, error))
+            state = self._patiently(lambda: self._decide(activity, error))
             if isinstance(error, OutputBlocked):
                 self._blocked(activity.job.path)
             reached("job.settled")
-            _log_end(activity.job, error)
+            log_end(activity.job, error)
+            if state is not None:
+                self._tell(End(activity.job, state.value, str(error)))
             if isinstance(error, SourceChanged):
                 self._look_again(activity.job.path)
         except LostJob as lost:
@@ -210,50 +223,60 @@ class Dispatcher:
             # The row stays "running"; the next start queues it again.
             log.exception("job %d: its end could not be recorded", activity.job.id, extra={"event": "bug"})
 
-    def _decide(self, activity: Activity, error: Exception) -> None:
-        """What becomes of a job, by who can do something about the error."""
+    def _decide(self, activity: Activity, error: Exception) -> JobState | None:
+        """What becomes of a job, by who can do something about the error; how it ended, None if it goes on."""
         job, at, reason = activity.job, utc_now(), str(error)
+        told = error.told if isinstance(error, TranscribedError) else None
         store = self._store
         match error:
             case JobCancelled() | TransientError() | SourceChanged() | ConfigError() if activity.unwanted:
                 store.cancelled(job, "a person cancelled it", at)
+                return JobState.CANCELLED
             case JobCancelled() | TransientError() if activity.deserted and not self._draining:
                 store.requeue(job, activity.deserted, at, refund=True)
             case JobCancelled():
                 store.requeue(job, "the service was stopped", at, refund=True)
             case Quarantined():
-                store.quarantine(job, reason, at)
+                store.quarantine(job, reason, at, told)
+                return JobState.QUARANTINED
             case RecordingError():
-                store.fail(job, reason, at)
+                store.fail(job, reason, at, told)
+                return JobState.FAILED
             case SourceVanished() if not self._watches(job.path):
                 store.vanish_running(job, reason, at)
+                return JobState.VANISHED
             case SourceChanged() if (newest := store.newest(job.path)) is not None and newest.id > job.id:
                 # What is there has a job of its own: nothing would ever bring back what this one was made for.
                 store.vanish_running(job, f"{reason}; job {newest.id} is for what is there now", at)
+                return JobState.VANISHED
             # One that is gone from an inbox waits too: the next scan tells a deleted file from a lost share.
             case OutputBlocked():  # the scans try the folder too, and hasten its jobs
-                store.hold(job, reason, at, delay_s=self._held.put_off(job, FOLDER_BLOCKED_S), refund=True)
+                delay_s = self._held.put_off(job, FOLDER_BLOCKED_S)
+                store.hold(job, reason, at, delay_s=delay_s, refund=True, told=told)
             case SourceChanged() | SourceBlocked() | SpoolBlocked() | ConfigError():
-                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True)
+                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True, told=told)
             case RecordingIncomplete(wait_s=wait_s):
-                store.hold(job, reason, at, delay_s=wait_s, refund=True)
+                store.hold(job, reason, at, delay_s=wait_s, refund=True, told=told)
             case _ if self._draining:  # the processes under it are going: not its fault
                 store.requeue(job, "the service was stopped", at, refund=True)
             case EngineUnavailable():
-                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True)
+                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True, told=told)
             case DecoderKilled():
-                store.hold(job, reason, at, delay_s=self._held.put_off(job, KILLED_S), refund=True)
+                store.hold(job, reason, at, delay_s=self._held.put_off(job, KILLED_S), refund=True, told=Told("again"))
             case TransientError():
-                self._try_again(job, reason)
+                return self._try_again(job, reason)
             case _:
-                self._try_again(job, f"internal error: {type(error).__name__}: {reason}")
+                return self._try_again(job, f"internal error: {type(error).__name__}: {reason}")
+        return None
 
-    def _try_again(self, job: Job, reason: str) -> None:
+    def _try_again(self, job: Job, reason: str) -> JobState | None:
         if job.attempt >= job.max_attempts:
-            self._store.fail(job, f"{reason} (given up after {job.attempt} attempts)", utc_now())
-        else:
-            delay_s = RETRY_S[min(job.attempt, len(RETRY_S)) - 1]
-            self._store.requeue(job, reason, utc_now(), delay_s=delay_s, refund=False)
+            told = Told("gave_up", {"attempts": job.attempt})
+            self._store.fail(job, f"{reason} (given up after {job.attempt} attempts)", utc_now(), told)
+            return JobState.FAILED
+        delay_s = RETRY_S[min(job.attempt, len(RETRY_S)) - 1]
+        self._store.requeue(job, reason, utc_now(), delay_s=delay_s, refund=False, told=Told("again"))
+        return None
 
     def _patiently(self, write: Callable[[], T]) -> T:
         """Do *write*, however long the database is locked or its disk full: finished work is worth the wait."""
@@ -267,45 +290,8 @@ class Dispatcher:
             except (StorageBusy, StorageFull, StorageUnavailable) as error:
                 if isinstance(error, StorageFull) and self._health.make_room():
                     continue
+                self._health.met(str(error))
                 delay_s = delays.pop(0) if len(delays) > 1 else delays[0]
                 log.warning("%s; tried again in %.0f s", error, delay_s, extra={"event": "storage_trouble"})
                 if self._out_of_patience.wait(delay_s):
                     raise
-
-
-def _log_outcome(activity: Activity, result: Result) -> None:
-    job, audio_s, wall_s = activity.job, activity.total_s, result.wall_s
-    speed = audio_s / wall_s if wall_s > 0 else 0.0
-    log.info(
-        "job %d %s: %s (%.1f s of audio in %.1f s, speed %.1f)%s",
-        job.id,
-        result.outcome,
-        os.fsdecode(job.path),
-        audio_s,
-        wall_s,
-        speed,
-        f": {result.reason}" if result.reason else "",
-        extra={
-            "event": "job_done",
-            "job_id": job.id,
-            "outcome": result.outcome,
-            "audio_s": round(audio_s, 3),
-            "wall_s": round(wall_s, 3),
-            "speed": round(speed, 2),
-        },
-    )
-
-
-def _log_end(job: Job, error: Exception) -> None:
-    if not isinstance(error, TranscribedError):
-        log.error("job %d: unexpected error", job.id, exc_info=error, extra={"event": "bug", "job_id": job.id})
-        return
-    level = logging.INFO if isinstance(error, JobCancelled | SourceChanged) else logging.WARNING
-    log.log(
-        level,
-        "job %d not done: %s: %s",
-        job.id,
-        os.fsdecode(job.path),
-        error,
-        extra={"event": "job_not_done", "job_id": job.id, "error": type(error).__name__},
-    )

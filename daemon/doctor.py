@@ -15,16 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from daemon.alerting import setup_of
 from daemon.clock import utc_now
 from daemon.config import Config, InboxConfig
 from daemon.control import NoDaemon, ask
 from daemon.engine.client import devices_of
-from daemon.errors import DecodeFailed
+from daemon.errors import ConfigError, DecodeFailed
 from daemon.intake.mounts import filesystem_of, is_network
 from daemon.intake.watching import choose_watching
 from daemon.locks import INBOX_MARKER, holder_of
 from daemon.processes import make_decode_pool
 from daemon.shares import NoAnswer, within
+from monitor.notices.addresses import others_can_read
 from storage.errors import StorageError
 from storage.reading import JobReader
 from storage.snapshots import Snapshots, check, schema_version
@@ -68,6 +70,7 @@ def examine(config: Config, database: Path) -> Iterator[Check]:
     yield from _engine(config)
     yield _decoding(config)
     yield _ffmpeg()
+    yield from who_is_told(config)
     yield _daemon(config.state_dir)
 
 
@@ -211,6 +214,23 @@ def _ffmpeg() -> Check:
     if path:
         return Check("ffmpeg", Grade.GOOD, f"{path}: the last resort for rare formats")
     return Check("ffmpeg", Grade.GOOD, "none; only rare formats would need it")
+
+
+def who_is_told(config: Config) -> Iterator[Check]:
+    """Who is told; an address holds a password or a token, so others may not read the files of them."""
+    try:
+        n_told = len(setup_of(config, os.environ).everybody())
+        open_files = [str(path) for path in config.alerts.to_files if others_can_read(path)]
+    except (ConfigError, OSError) as error:
+        yield Check("alerts", Grade.BAD, str(error))
+        return
+    if not n_told:
+        yield Check("alerts", Grade.NOTE, "nobody is told, only the log: set [alerts] to or to_files")
+    elif open_files:
+        told = f"others can read {', '.join(open_files)}, which hold secrets: chmod 600"
+        yield Check("alerts", Grade.NOTE, told)
+    else:
+        yield Check("alerts", Grade.GOOD, f"{n_told} addresses are told; try them with `transcribed alerts test`")
 
 
 def _daemon(state_dir: Path) -> Check:

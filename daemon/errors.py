@@ -29,13 +29,33 @@ Anything else is a bug: it is logged with its traceback, the job fails, the daem
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from storage.records import Told
+
 
 class TranscribedError(Exception):
-    """Base of every error raised on purpose; the message is fit for a person to read."""
+    """Base of every error raised on purpose; the message is fit for a person to read.
+
+    *told* says it to whoever only sees the folder, in a language of theirs (`daemon.words`).
+    """
+
+    told: Told = Told("trouble")
+
+
+_E = TypeVar("_E", bound=TranscribedError)
+
+
+def telling(error: _E, key: str, **figures: str | float) -> _E:
+    """*error*, which says by *key* and *figures* what it is, more exactly than its class does."""
+    error.told = Told(key, figures)
+    return error
 
 
 class ConfigError(TranscribedError):
     """Raised when the operator has to change a setting or the machine before we can run."""
+
+    told = Told("server_trouble")
 
 
 class AlreadyRunning(ConfigError):
@@ -58,17 +78,25 @@ class RecordingError(TranscribedError):
 class UnreadableRecording(RecordingError):
     """Raised when no reader finds audio that it understands in the file."""
 
+    told = Told("unreadable")
+
 
 class EmptyRecording(RecordingError):
     """Raised when the container is valid and holds no audio samples."""
+
+    told = Told("no_sound")
 
 
 class RecordingTooLarge(RecordingError):
     """Raised when a limit on duration, bytes, sample rate or channels is passed."""
 
+    told = Told("too_large")
+
 
 class Quarantined(RecordingError):
     """Raised when the engine died more than once with this recording in it, the last time with nothing else in it."""
+
+    told = Told("quarantined")
 
 
 class TransientError(TranscribedError):
@@ -77,6 +105,8 @@ class TransientError(TranscribedError):
 
 class SourceBlocked(TransientError):
     """Raised when the recording cannot be opened at present: permissions, a share in trouble."""
+
+    told = Told("source_blocked")
 
 
 class RecordingIncomplete(TransientError):
@@ -88,14 +118,19 @@ class RecordingIncomplete(TransientError):
     def __init__(self, message: str, *, wait_s: float) -> None:
         super().__init__(message)
         self.wait_s = wait_s
+        self.told = Told("incomplete")
 
 
 class SpoolBlocked(TransientError):
     """Raised when the decoded audio cannot be written to the state folder at present: its disk is full, mostly."""
 
+    told = Told("server_trouble")
+
 
 class DecodeFailed(TransientError):
     """Raised when a decode process died or missed its deadline on this recording."""
+
+    told = Told("again")
 
 
 class DecoderKilled(DecodeFailed):
@@ -108,6 +143,8 @@ class EngineDied(TransientError):
     *n_inside* jobs were in it, this one counted. One that was *alone* is to blame, unless the process was killed
     *by_others*: not by us, and not by the kernel for want of memory.
     """
+
+    told = Told("again")
 
     def __init__(self, message: str, *, n_inside: int, by_others: bool = False) -> None:
         super().__init__(message)
@@ -123,6 +160,8 @@ class EngineDied(TransientError):
 class EngineUnavailable(TransientError):
     """Raised when the engine cannot be started at present."""
 
+    told = Told("server_trouble")
+
 
 class EngineNotLoaded(EngineUnavailable):
     """Raised when the engine process died while it loaded the model: it may be started again after its backoff."""
@@ -135,13 +174,19 @@ class DeviceFull(EngineUnavailable):
 class OutputBlocked(TransientError):
     """Raised when a transcript cannot be written beside its recording at present."""
 
+    told = Told("output_blocked")
+
 
 class SourceChanged(TranscribedError):
     """Raised when the recording changed after its job was made: its new content is a new job."""
 
+    told = Told("changed")
+
 
 class SourceVanished(SourceChanged):
     """Raised when the recording is gone from the inbox."""
+
+    told = Told("vanished")
 
 
 class JobCancelled(TranscribedError):

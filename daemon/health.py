@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from daemon.clock import monotonic_s
 from storage.reserve import Reserve
 
 log = logging.getLogger(__name__)
+
+MET_S = 60.0
+"""For how long trouble that passed by itself is told: longer than the wait before the next try."""
 
 
 class HistoryHealth:
@@ -16,6 +20,8 @@ class HistoryHealth:
         self._reserve = reserve
         self._lost = ""
         self._told = False
+        self._met = ""
+        self._met_at = float("-inf")
 
     @property
     def lost(self) -> str:
@@ -32,6 +38,18 @@ class HistoryHealth:
         if not self._lost:
             self._lost = reason
             log.critical("The history is lost, ending: %s", reason, extra={"event": "history_lost"})
+
+    def met(self, reason: str) -> None:
+        """The history could not be read or written just now; it is tried again."""
+        self._met, self._met_at = reason, monotonic_s()
+
+    def trouble(self) -> str:
+        """What is wrong with the history at present, or was a moment ago; empty if nothing is."""
+        if self._lost:
+            return self._lost
+        if not self.may_claim and self._told:  # else nobody has tried to make it yet
+            return "the disk of the state folder has too little room for the reserve: no job begins"
+        return self._met if monotonic_s() - self._met_at < MET_S else ""
 
     def make_room(self) -> bool:
         """The disk is full: what is held back for that is given free; whether there was any."""

@@ -14,6 +14,7 @@ from typing import Final
 from daemon.actor import ActorThread, Pulse
 from daemon.clock import monotonic_s
 from daemon.config import InboxConfig
+from daemon.folderpage.keeping import FolderPages
 from daemon.intake.inbox import Inbox
 from daemon.locks import Owner
 from daemon.recovery import Unsettled
@@ -40,8 +41,13 @@ class Inboxes:
         shares: Shares,
         unsettled: Unsettled,
         on_new: Callable[[], None],
+        pages: Callable[[InboxConfig], FolderPages | None] = lambda _config: None,
     ) -> None:
-        """*on_new* is called when there are jobs to claim. *unsettled* is ended by the thread of its inbox."""
+        """*on_new* is called when there are jobs to claim. *unsettled* is ended by the thread of its inbox.
+
+        *pages* makes what people see in the folder of an inbox.
+        """
+        self._pages = pages
         self._store = store
         self._owner = owner
         self._pulse = pulse
@@ -120,6 +126,7 @@ class Inboxes:
             on_new=self._on_new,
             share=self._shares.of(path),
             settle=lambda: self._unsettled.settle(path),
+            pages=self._pages(config),
         )
         inbox.open(self._owner)
         self.by_path[path] = inbox

@@ -27,9 +27,9 @@ from daemon.errors import (
 )
 from daemon.intake.rules import extension_of
 from daemon.intake.scanner import scan
-from daemon.options import Format, JobOptions
+from daemon.options import JobOptions
 from daemon.outputs import publish
-from daemon.outputs.formats import Document, render
+from daemon.outputs.formats import Document, contents_of, suffix_of
 from daemon.processes import OnOutput, make_ahead, make_decode_pool, make_engine, n_in_hand
 from daemon.source import Source
 from daemon.transcript import Transcript
@@ -170,9 +170,9 @@ def _check_unchanged(source: Source, sha256: str, decode: DecodePool) -> None:
 
 def _write(target: bytes, path: bytes, document: Document) -> tuple[bytes, ...]:
     real_path = os.path.realpath(path)  # who may read it is the recording's, not that of a link to it
-    contents: Mapping[Format, bytes] = {format: render(document, format) for format in document.options.formats}
+    contents = contents_of(document)
     for _ in range(NAME_TRIES):
-        outputs = publish.stage(target, contents, {}, real_path)
+        outputs = publish.stage(target, contents, {}, real_path, suffix=suffix_of(document))
         try:
             publish.commit(outputs, {})
             return tuple(output.path for output in outputs)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal, get_args
 
 Task = Literal["transcribe", "translate"]
-Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+Format = Literal["txt", "srt", "vtt", "json", "tsv", "md", "docx", "lrc"]
 Quality = Literal["fast", "careful", "faithful"]
 """How windows are decoded.
 
@@ -28,10 +28,18 @@ LANGUAGES: Final = frozenset(
 )
 """The codes of Whisper's multilingual vocabulary (large-v3 added ``yue``)."""
 
+_WORDS: Final = frozenset(
+    "model language task quality beam_size multilingual hotwords initial_prompt word_timestamps".split()
+)
+# The options that the words depend on. The others say which files there are and what they look like.
+
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """The effective options of one job. *language* None means: detect it; *multilingual*: for each window."""
+    """The effective options of one job. *language* None means: detect it; *multilingual*: for each window.
+
+    From *formats* on they say which files there are and what they look like (`daemon.config.OptionsConfig`).
+    """
 
     model: str = "base"
     language: str | None = None
@@ -43,6 +51,17 @@ class JobOptions:
     initial_prompt: str | None = None
     word_timestamps: bool = False
     formats: tuple[Format, ...] = ("txt", "srt", "vtt", "json")
+    language_suffix: bool = False
+    paragraph_pause_s: float = 2.0
+    paragraph_times: bool = False
+    list_suspects: bool = False
+    subtitle_line_chars: int = 42
+    subtitle_line_chars_cjk: int = 16
+    subtitle_lines: int = 2
+    subtitle_min_s: float = 1.0
+    subtitle_max_s: float = 7.0
+    subtitle_chars_per_s: float = 20.0
+    subtitle_gap_ms: int = 83
 
     def to_dict(self) -> dict[str, object]:
         """The options as JSON types."""
@@ -61,5 +80,10 @@ class JobOptions:
 
     def digest(self) -> str:
         """A hash of the options that change the words; the same digest on the same bytes gives the same text."""
-        words = {key: value for key, value in self.to_dict().items() if key != "formats"}
+        words = {key: value for key, value in self.to_dict().items() if key in _WORDS}
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
+
+    def looks_like(self, other: JobOptions) -> bool:
+        """Whether files of the same text and format are the same with both."""
+        apart = _WORDS | {"formats"}
+        return all(value == getattr(other, key) for key, value in asdict(self).items() if key not in apart)

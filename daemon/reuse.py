@@ -48,10 +48,11 @@ def same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Res
 
 def _stands(before: Job, job: Job) -> bool:
     """Whether what *before* published is all that *job* is asked for, and still there, edited or not."""
-    wanted = set(JobOptions.from_dict(job.options).formats)
+    wanted = JobOptions.from_dict(job.options)
     return (
         before.options_digest == job.options_digest
-        and wanted <= {output.format for output in before.outputs}
+        and wanted.looks_like(JobOptions.from_dict(before.options))
+        and set(wanted.formats) <= {output.format for output in before.outputs}
         and all(os.path.lexists(output.path) for output in before.outputs)
     )
 
@@ -64,7 +65,7 @@ def kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
     if content_differs(source.fingerprint, kept.fingerprint):
         return None
     _take_note(job, kept.document, None, shop)
-    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the formats may be others by now
+    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the files may be others by now
 
 
 def taken_over(activity: Activity, source: Source, shop: Workshop) -> Document | None:

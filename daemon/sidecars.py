@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.clock import utc_now
-from daemon.outputs.kept import Kept, KeptDocuments, kept_from, lines_of, packed
+from daemon.outputs.kept import Kept, KeptDocuments, fields_of, kept_from, lines_of, packed, stretches_of
 from daemon.outputs.publish import digest_of
 from daemon.shares import NoAnswer, within
 from storage.adopting import Published
@@ -101,6 +101,22 @@ class Sidecars:
             except (OSError, ValueError, LookupError, TypeError) as error:
                 log.warning("%s stays: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
         return n_dropped
+
+    def drop(self, job_id: int) -> None:
+        """The job has none."""
+        self._path(job_id).unlink(missing_ok=True)
+
+    def drop_of(self, inbox: bytes) -> None:
+        """No job of *inbox* has one. By what each says of itself: a number may be that of another job by now."""
+        name = os.fsdecode(inbox)
+        mentioned = json.dumps(name, ensure_ascii=True).encode()
+        for job_id in self.job_ids():
+            try:
+                content = self._path(job_id).read_bytes()
+                if mentioned in content and json.loads(content)["job"]["inbox"] == name:
+                    self.drop(job_id)
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                log.warning("%s stays: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
 
     def _lease(self, job_id: int) -> int:
         return int(json.loads(self._path(job_id).read_bytes())["job"]["lease"])
@@ -187,6 +203,7 @@ def _content(sidecar: Sidecar) -> dict[str, object]:
             **{name: getattr(job, name) for name in ("id", "lease", "attempt", "max_attempts", "options_digest")},
             "owner": job.owner,
             "options": dict(job.options),
+            "origins": dict(job.origins),
             "path": os.fsdecode(job.path),
             "inbox": os.fsdecode(job.inbox),
             "created_at": job.created_at.isoformat(),
@@ -197,7 +214,7 @@ def _content(sidecar: Sidecar) -> dict[str, object]:
             asdict(output) | {"path": os.fsdecode(output.path), "temp_path": os.fsdecode(output.temp_path)}
             for output in sidecar.outputs
         ],
-        "kept": asdict(sidecar.kept),
+        "kept": fields_of(sidecar.kept),
         "at": sidecar.at.isoformat(),
     }
 
@@ -229,6 +246,8 @@ def _parsed(content: Mapping[str, Any]) -> tuple[Published, Kept]:
         outputs=tuple(_output(fields) for fields in content["outputs"]),
         segments=lines_of(document.transcript),
         document=packed(kept),
+        suspects=stretches_of(document),
+        origins=job.get("origins", {}),
     )
     return published, kept
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from daemon.errors import RecordingError, SourceBlocked, SourceChanged, SourceVanished
+from daemon.errors import RecordingError, SourceBlocked, SourceChanged, SourceVanished, telling
 from daemon.intake.examine import open_recording
 from storage.records import Fingerprint
 
@@ -39,7 +39,7 @@ class Source:
         try:
             status = os.fstat(self.fd)
             if not stat.S_ISREG(status.st_mode):
-                raise RecordingError(f"{os.fsdecode(path)} is not a regular file")
+                raise telling(RecordingError(f"{os.fsdecode(path)} is not a regular file"), "not_audio")
             self.fingerprint = Fingerprint.of(status)
             if content_differs(self.fingerprint, expected):
                 raise SourceChanged("the recording changed after its job was made")

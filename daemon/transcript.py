@@ -35,7 +35,8 @@ class Segment:
     """One line of a transcript, times in seconds from the start of the recording.
 
     *avg_logprob*, *compression_ratio*, *no_speech_prob* and *temperature* are those of the window that it was
-    decoded in. *suspect* names the checks that the text did not pass; empty for a text to be believed.
+    decoded in. *suspect* names the checks that the text did not pass; empty for a text to be believed. *language* is
+    that of its window, which differs from the recording's where each window has its own; empty: not known.
     """
 
     start_s: float
@@ -47,6 +48,7 @@ class Segment:
     temperature: float
     words: tuple[Word, ...] = ()
     suspect: tuple[str, ...] = ()
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,14 @@ from daemon.errors import (
 from daemon.failpoints import reached
 from daemon.incomplete import missing, wait_left_s
 from daemon.intake.rules import extension_of
-from daemon.options import Format, JobOptions
+from daemon.options import JobOptions
 from daemon.outputs import publish
-from daemon.outputs.formats import Document, render
-from daemon.outputs.kept import Kept, lines_of, packed
+from daemon.outputs.formats import Document, contents_of, suffix_of
+from daemon.outputs.kept import Kept, lines_of, packed, stretches_of
 from daemon.reuse import kept_document, same_as_last_time, taken_over
 from daemon.sidecars import Sidecar
 from daemon.source import Source
+from daemon.suspects import suspects_of
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
 from daemon.workshop import Activity, Workshop
@@ -71,8 +72,9 @@ def perform(activity: Activity, shop: Workshop) -> Result:
     with closing(Source(job.path, job.fingerprint, lambda: shop.touching(activity))) as source:
         result = same_as_last_time(activity, source, shop)
         if result is None:
-            ready = kept_document(job, source, shop) or taken_over(activity, source, shop)
-            document = ready or _transcribe(activity, source, shop)
+            kept = kept_document(job, source, shop)
+            activity.was_kept = kept is not None
+            document = kept or taken_over(activity, source, shop) or _transcribe(activity, source, shop)
             activity.begin_publishing()
             activity.advance("publish", document.audio_s, document.audio_s)
             result = _publish(activity, source, document, shop)
@@ -191,6 +193,7 @@ def make_document(path: bytes, options: JobOptions, decoded: Decoded, transcript
         notice=notice,
         made_by=MADE_BY,
         made_at=iso(utc_now()),
+        suspects=suspects_of(transcript, decoded.spans),
     )
 
 
@@ -228,14 +231,16 @@ def _publish(activity: Activity, source: Source, document: Document, shop: Works
 
 def _put_in_place(activity: Activity, kept: Kept, shop: Workshop) -> Result:
     job, document = activity.job, kept.document
-    contents: dict[Format, bytes] = {format: render(document, format) for format in document.options.formats}
+    contents, suffix = contents_of(document), suffix_of(document)
     folder = os.fsdecode(os.path.dirname(job.path))
     for _ in range(NAME_TRIES):
         ours = shop.patiently(lambda: shop.store.written(job.path))
         with shop.touching(activity):
-            outputs = publish.stage(job.path, contents, ours)
+            outputs = publish.stage(job.path, contents, ours, suffix=suffix)
         try:
-            result = _result(document, time.monotonic() - activity.began, activity.same_as)
+            # How long a text took that an earlier attempt made, nobody knows; that of this one would be a wonder.
+            wall_s = 0.0 if activity.was_kept else time.monotonic() - activity.began
+            result = _result(document, wall_s, activity.same_as)
             reached("publish.staged")
             if shop.sidecars is not None:
                 shop.sidecars.save(Sidecar(job, result, outputs, kept, utc_now()))
@@ -265,8 +270,8 @@ def _keep(job: Job, kept: Kept, shop: Workshop) -> bool:
 
 
 def _intend(job: Job, outputs: tuple[Output, ...], result: Result, kept: Kept, shop: Workshop) -> None:
-    lines, whole = lines_of(kept.document.transcript), packed(kept)
-    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole))
+    lines, whole, suspects = lines_of(kept.document.transcript), packed(kept), stretches_of(kept.document)
+    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole, suspects))
 
 
 def _result(document: Document, wall_s: float, same_as: int | None) -> Result:

@@ -29,7 +29,8 @@ class Activity:
 
     *unwanted*: a person cancelled it. *deserted*: why it gives its decoder to others; its share does not answer.
     *outdated*: it is done, and its recording is already another one. *began* is when work on it began, after any wait
-    for a decoder. *touch* is the call into its share that it is in. *same_as* is the job whose text it takes over.
+    for a decoder, *stage_began* when its stage did. *touch* is the call into its share that it is in.
+    *same_as* is the job whose text it takes over; *was_kept*: an earlier attempt made the text.
     """
 
     job: Job
@@ -39,8 +40,10 @@ class Activity:
     outdated: bool = False
     touch: Touch | None = None
     same_as: int | None = None
+    was_kept: bool = False
     began: float = field(default_factory=time.monotonic)
     stage: str = "decode"
+    stage_began: float = field(default_factory=time.monotonic)
     done_s: float = 0.0
     total_s: float = 0.0
     _publishing: bool = False
@@ -68,6 +71,8 @@ class Activity:
 
     def advance(self, stage: str, done_s: float, total_s: float) -> None:
         """Take note of progress, in seconds of audio."""
+        if stage != self.stage:
+            self.stage_began = time.monotonic()
         self.stage, self.done_s, self.total_s = stage, done_s, total_s
 
 

@@ -56,6 +56,7 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "process_cpu_cores": Meaning("Cores in use since the last sample: 1.5 is one and a half", "process"),
     "process_rss_bytes": Meaning("Memory resident", "process"),
     "process_rss_slope_bytes_per_h": Meaning("By how much the resident memory grows, over hours", "process"),
+    "process_age_s": Meaning("For how long it has run", "process", worst="low"),
     "process_threads": Meaning("Threads", "process"),
     "process_descriptors": Meaning("Open file descriptors", "process"),
     "process_read_bytes": Meaning("Bytes read from storage since it started", "process", "counter"),
@@ -76,7 +77,9 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "gpu_temperature_celsius": Meaning("Temperature of the GPU", "gpu"),
     "gpu_power_w": Meaning("Power drawn", "gpu"),
     "gpu_clock_hz": Meaning("Clock of the multiprocessors", "gpu", worst="low"),
-    "gpu_throttled": Meaning("1 if heat or power holds the clock down", "gpu"),
+    "gpu_throttled": Meaning(
+        "1 if heat or the power supply holds the clock down; its power limit is no trouble", "gpu"
+    ),
     "gpu_ecc_errors": Meaning("Memory errors that ECC could not correct, since the driver started", "gpu", "counter"),
     # The work.
     "jobs": Meaning("Jobs by state", "state"),
@@ -84,7 +87,7 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "queue_oldest_wait_s": Meaning("For how long the oldest queued job has waited"),
     "queue_still_s": Meaning("For how long no job has got on while some were queued"),
     "job_overtime_ratio": Meaning("Time that a running job took so far, over what was expected", "job"),
-    "recent_failed_ratio": Meaning("Share of the jobs that failed, of those that ended lately; left out below ten"),
+    "recent_failed_ratio": Meaning("Share of the jobs that failed, of those that ended lately; left out below twenty"),
     "recent_speed_ratio": Meaning("Seconds of audio done per second of work, over jobs that ended lately", worst="low"),
     "speed_of_usual_ratio": Meaning("The recent speed over the usual one of this machine", worst="low"),
     "real_time_factor": Meaning("Seconds of work per second of audio, over the jobs that ended lately"),
@@ -111,6 +114,8 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "canary_wrong_words_ratio": Meaning("Word error rate of the last canary"),
     "canary_latency_s": Meaning("From the canary's drop to its transcript"),
     "canary_speed_ratio": Meaning("Seconds of the canary's audio per second of work", worst="low"),
+    "canary_latency_of_usual_ratio": Meaning("The last canary's latency over the usual one of this machine"),
+    "canary_speed_of_usual_ratio": Meaning("The last canary's speed over the usual one of this machine", worst="low"),
     "canary_overdue_s": Meaning("By how much the running canary is later than it may be"),
 }
 """The catalogue. A figure that is not in here may not be sampled: `monitor/thread.py` refuses it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -11,10 +11,10 @@ from sqlalchemy import exists, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
-from storage.records import LIVE_STATES, Fingerprint, JobState, Output, Result, StoredSegment
+from storage.records import LIVE_STATES, Fingerprint, JobState, Output, Result, StoredSegment, StoredSuspect
 from storage.rows import file_values, fingerprint_values, output_values, record, result_values
 from storage.schema import FileRow, JobRow, OutputRow
-from storage.segments import write_document, write_segments
+from storage.segments import write_document, write_segments, write_suspects
 
 _BEFORE_INTENT: Final = JobState.RUNNING
 
@@ -43,6 +43,8 @@ class Published:
     outputs: tuple[Output, ...]
     segments: tuple[StoredSegment, ...]
     document: bytes
+    suspects: tuple[StoredSuspect, ...] = ()
+    origins: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def adopt(session: Session, published: Published, at: datetime, *, done: bool) -> int | None:
@@ -66,6 +68,7 @@ def adopt(session: Session, published: Published, at: datetime, *, done: bool) -
         job_id = session.scalars(insert(JobRow).returning(JobRow.id), [values | free_id]).one()
     session.execute(insert(OutputRow), [output_values(job_id, output) for output in published.outputs])
     write_segments(session, job_id, published.segments)
+    write_suspects(session, job_id, published.suspects)
     write_document(session, job_id, published.document)
     record(session, "adopted", {"state": str(values["state"])}, at, job_id)
     return job_id
@@ -96,6 +99,7 @@ def _values(published: Published, file_id: int) -> dict[str, object]:
         "lease": published.lease,
         "options": published.options,
         "options_digest": published.options_digest,
+        "origins": published.origins,
         "source_sha256": published.source_sha256,
         "audio_s": published.audio_s,
         "declared_s": published.declared_s,

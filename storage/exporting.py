@@ -21,6 +21,7 @@ TIMES: Final = MappingProxyType(
         "v_events": "at",
         "v_outputs": "finished_at",
         "v_segments": "finished_at",
+        "v_suspects": "finished_at",
         "v_throughput_daily": "day",
     }
 )

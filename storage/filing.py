@@ -58,13 +58,13 @@ def touched(session: Session, path: bytes, fingerprint: Fingerprint, at: datetim
         record(session, "touched", {}, at, row.id)
 
 
-def vanished(session: Session, paths: Sequence[bytes], at: datetime) -> list[bytes]:
+def vanished(session: Session, paths: Sequence[bytes], at: datetime, reason: str) -> list[bytes]:
     """See `JobStore.vanished`."""
     pending = select(FileRow.path, JobRow.id).join(JobRow, JobRow.file_id == FileRow.id)
     pending = pending.where(LIVE, JobRow.state.in_(_PENDING))
     found = [row for some in _chunks(paths) for row in session.execute(pending.where(FileRow.path.in_(some)))]
-    reason = "the recording was removed or renamed before its turn"
-    values: dict[str, object] = {"state": JobState.VANISHED, "reason": reason, "not_before_at": None, "finished_at": at}
+    values: dict[str, object] = {"state": JobState.VANISHED, "reason": reason, "told": None}
+    values |= {"not_before_at": None, "finished_at": at}
     for _path, job_id in found:
         _update(session, job_id, values)
     record_all(session, [(JobState.VANISHED, {"reason": reason}, job_id) for _path, job_id in found], at)
@@ -138,6 +138,7 @@ def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int]
                 "max_attempts": job.max_attempts,
                 "options": job.options,
                 "options_digest": job.options_digest,
+                "origins": job.origins,
                 "created_at": aim.at,
                 "again": int(aim.again),
             }
@@ -161,9 +162,11 @@ def _refile(session: Session, row: JobRow, job: NewJob, aim: _Aim) -> None:
     values: dict[str, object] = {
         "state": aim.state,
         "reason": aim.reason,
+        "told": None,
         "not_before_at": None,
         "options": job.options,
         "options_digest": job.options_digest,
+        "origins": job.origins,
         "max_attempts": job.max_attempts,
     }
     if not same_work:  # tries at other content or with other options count for nothing

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from storage import searching
+from storage import searching, suspects
 from storage.errors import StorageUnavailable
 from storage.faults import sqlite_errors
 from storage.records import Event, Fingerprint, Job, JobState, Outcome, Output
 from storage.searching import Hit
+from storage.suspects import Place
 from storage.version import check_readable
 
 _BUSY_TIMEOUT_S: Final = 10.0
@@ -92,6 +93,13 @@ class Glance:
                 lambda query, values: self._connection.execute(query, dict(values)), words, limit, folder, since
             )
 
+    def suspects(self, limit: int, folder: bytes | None = None, since: datetime | None = None) -> list[Place]:
+        """See `storage.suspects.suspects`."""
+        with sqlite_errors(self._path, "read"):
+            return suspects.suspects(
+                lambda query, values: self._connection.execute(query, dict(values)), limit, folder, since
+            )
+
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
 
@@ -121,6 +129,7 @@ def job_of(row: sqlite3.Row, outputs: tuple[Output, ...]) -> Job:
         outcome=Outcome(row["outcome"]) if row["outcome"] is not None else None,
         outputs=outputs,
         again=bool(row["again"]),
+        origins=json.loads(row["origins"]) if row["origins"] else {},
     )
 
 

@@ -12,15 +12,26 @@ from typing import Self
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.orm import Session
 
-from storage import adopting, claims, filing, retention, wishes
+from storage import adopting, claims, filing, folder_settings, forgetting, retention, wishes
 from storage.adopting import Published
 from storage.connection import open_reader, open_writer, storage_errors
 from storage.reading import JobQueries
-from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, StoredSegment
+from storage.records import (
+    Fingerprint,
+    Job,
+    JobState,
+    NewJob,
+    Outcome,
+    Output,
+    Result,
+    StoredSegment,
+    StoredSuspect,
+    Told,
+)
 from storage.retention import OldJob
-from storage.rows import fingerprint_values, output_values, record, result_values
+from storage.rows import fingerprint_values, output_values, record, result_values, told_values
 from storage.schema import JobRow, OutputRow
-from storage.segments import rows_of, write_document, write_rows
+from storage.segments import rows_of, write_document, write_rows, write_suspects
 from storage.snapshots import RESCUE, Snapshots
 
 
@@ -84,10 +95,22 @@ class JobStore(JobQueries):
         with self._write() as session:
             filing.touched(session, path, fingerprint, at)
 
-    def vanished(self, paths: Sequence[bytes], at: datetime) -> list[bytes]:
-        """The waiting and queued jobs of *paths* are vanished; the paths that had one."""
+    def vanished(
+        self,
+        paths: Sequence[bytes],
+        at: datetime,
+        reason: str = "the recording was removed or renamed before its turn",
+    ) -> list[bytes]:
+        """The waiting and queued jobs of *paths* are vanished for *reason*; the paths that had one."""
         with self._write() as session:
-            return filing.vanished(session, paths, at)
+            return filing.vanished(session, paths, at, reason)
+
+    def keep_settings(
+        self, inbox: bytes, changed: Mapping[bytes, Mapping[str, object]], gone: Collection[bytes]
+    ) -> None:
+        """What folders of *inbox* said last without a mistake: *changed* is new, that of *gone* is forgotten."""
+        with self._write() as session:
+            folder_settings.keep(session, inbox, changed, gone)
 
     # A job in hand.
 
@@ -123,17 +146,19 @@ class JobStore(JobQueries):
         at: datetime,
         segments: Sequence[StoredSegment] = (),
         document: bytes = b"",
+        suspects: Sequence[StoredSuspect] = (),
     ) -> None:
         """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name.
 
-        So are *segments* and *document*: a crash after this leaves nothing to be read again. They show once the job is
-        done.
+        So are *segments*, *document* and *suspects*: a crash after this leaves nothing to be read again. They show once
+        the job is done.
         """
         lines = rows_of(job.id, segments)
         with self._write() as session:
             claims.change(session, job, result_values(result) | {"state": JobState.PUBLISHING})
             claims.give_up_outputs(session, job.id)
             write_rows(session, job.id, lines)
+            write_suspects(session, job.id, suspects)
             if document:
                 write_document(session, job.id, document)
             if outputs:
@@ -149,13 +174,13 @@ class JobStore(JobQueries):
             detail = {"outcome": result.outcome, "reason": result.reason, "wall_s": result.wall_s}
             record(session, JobState.DONE, detail, at, job.id)
 
-    def fail(self, job: Job, reason: str, at: datetime) -> None:
-        """The job is failed: trying again cannot help."""
-        self._end(job, JobState.FAILED, reason, at)
+    def fail(self, job: Job, reason: str, at: datetime, told: Told | None = None) -> None:
+        """The job is failed: trying again cannot help. *told* here and below is *reason* for any language."""
+        self._end(job, JobState.FAILED, reason, at, told)
 
-    def quarantine(self, job: Job, reason: str, at: datetime) -> None:
+    def quarantine(self, job: Job, reason: str, at: datetime, told: Told | None = None) -> None:
         """The job is quarantined: it is not tried again unless a person asks."""
-        self._end(job, JobState.QUARANTINED, reason, at)
+        self._end(job, JobState.QUARANTINED, reason, at, told)
 
     def cancelled(self, job: Job, reason: str, at: datetime) -> None:
         """The job is cancelled while it was in hand."""
@@ -165,26 +190,31 @@ class JobStore(JobQueries):
         """The job is vanished: its recording went away or changed while it was in hand."""
         self._end(job, JobState.VANISHED, reason, at)
 
-    def _end(self, job: Job, state: JobState, reason: str, at: datetime) -> None:
+    def _end(self, job: Job, state: JobState, reason: str, at: datetime, told: Told | None = None) -> None:
+        values: dict[str, object] = {"state": state, "outcome": None, "reason": reason, "finished_at": at}
         with self._write() as session:
-            claims.change(session, job, {"state": state, "outcome": None, "reason": reason, "finished_at": at})
+            claims.change(session, job, values | told_values(told))
             claims.give_up_outputs(session, job.id)
             record(session, state, {"reason": reason, "attempt": job.attempt}, at, job.id)
 
-    def requeue(self, job: Job, reason: str, at: datetime, *, delay_s: float = 0, refund: bool) -> None:
+    def requeue(
+        self, job: Job, reason: str, at: datetime, *, delay_s: float = 0, refund: bool, told: Told | None = None
+    ) -> None:
         """The job is queued again, due after *delay_s* (under 2 h); with *refund* the attempt does not count."""
         later = at + timedelta(seconds=delay_s) if delay_s > 0 else None
-        self._put_back(job, JobState.QUEUED, reason, at, not_before_at=later, refund=refund)
+        self._put_back(job, JobState.QUEUED, reason, at, {"not_before_at": later} | told_values(told), refund=refund)
 
-    def hold(self, job: Job, reason: str, at: datetime, *, delay_s: float, refund: bool) -> None:
+    def hold(
+        self, job: Job, reason: str, at: datetime, *, delay_s: float, refund: bool, told: Told | None = None
+    ) -> None:
         """The job waits for something outside of it, and is claimed again after *delay_s* (under 2 h)."""
         later = at + timedelta(seconds=delay_s)
-        self._put_back(job, JobState.WAITING, reason, at, not_before_at=later, refund=refund)
+        self._put_back(job, JobState.WAITING, reason, at, {"not_before_at": later} | told_values(told), refund=refund)
 
     def _put_back(
-        self, job: Job, state: JobState, reason: str, at: datetime, *, not_before_at: datetime | None, refund: bool
+        self, job: Job, state: JobState, reason: str, at: datetime, more: Mapping[str, object], *, refund: bool
     ) -> None:
-        values: dict[str, object] = {"state": state, "reason": reason, "outcome": None, "not_before_at": not_before_at}
+        values: dict[str, object] = {"state": state, "reason": reason, "outcome": None, **more}
         if refund:
             values["attempt"] = func.max(JobRow.attempt - 1, 0)
         with self._write() as session:
@@ -259,6 +289,11 @@ class JobStore(JobQueries):
         """See `storage.retention.remove_jobs`."""
         with self._write() as session:
             return retention.remove_jobs(session, jobs)
+
+    def forget(self, inbox: bytes, *, live: bool = False) -> list[int]:
+        """The jobs of *inbox* were never there; those in a live state only where asked. Their ids, which come again."""
+        with self._write() as session:
+            return forgetting.forget(session, inbox, live=live)
 
     def adopt(self, published: Published, at: datetime, *, done: bool) -> int | None:
         """A job that this history does not know, or knows from before its publication, is *done* or publishing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -12,8 +12,9 @@ from typing import Self
 from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.orm import Session, aliased
 
-from storage import conditions, exporting, retention, searching
+from storage import conditions, exporting, folder, folder_settings, lately, retention, searching
 from storage.connection import open_reader, storage_errors
+from storage.lately import Blocked, Ended
 from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
 from storage.retention import OldJob
 from storage.rows import event_of, job_of, newest_row
@@ -115,6 +116,56 @@ class JobQueries:
         query = select(JobRow.created_at).where(JobRow.state == JobState.QUEUED).order_by(JobRow.id).limit(1)
         with self._read() as session:
             return session.scalars(query).one_or_none()
+
+    def oldest_queued(self, inboxes: Collection[bytes], at: datetime) -> datetime | None:
+        """See `storage.lately.oldest_queued`."""
+        with self._read() as session:
+            return lately.oldest_queued(session, inboxes, at)
+
+    def ended_since(self, since: datetime, limit: int, but_not_in: bytes = b"") -> list[Ended]:
+        """See `storage.lately.ended_since`."""
+        with self._read() as session:
+            return lately.ended_since(session, since, limit, but_not_in)
+
+    def blocked(self, job_ids: Sequence[int]) -> list[Blocked]:
+        """See `storage.lately.blocked`."""
+        with self._read() as session:
+            return lately.blocked(session, job_ids)
+
+    def counts_of(self, inbox: bytes) -> dict[JobState, int]:
+        """See `storage.lately.counts_of`."""
+        with self._read() as session:
+            return lately.counts_of(session, inbox)
+
+    def count_of(self, state: JobState) -> int:
+        """See `storage.lately.count_of`."""
+        with self._read() as session:
+            return lately.count_of(session, state)
+
+    def waiting_in(self, inbox: bytes, limit: int) -> list[Job]:
+        """See `storage.folder.waiting`."""
+        with self._read() as session:
+            return folder.waiting(session, inbox, limit)
+
+    def n_waiting_in(self, inbox: bytes) -> int:
+        """See `storage.folder.n_waiting`."""
+        with self._read() as session:
+            return folder.n_waiting(session, inbox)
+
+    def done_lately_in(self, inbox: bytes, limit: int) -> list[Job]:
+        """See `storage.folder.done_lately`."""
+        with self._read() as session:
+            return folder.done_lately(session, inbox, limit)
+
+    def failed_in(self, inbox: bytes, limit: int) -> list[Job]:
+        """See `storage.folder.failed`."""
+        with self._read() as session:
+            return folder.failed(session, inbox, limit)
+
+    def folder_settings(self, inbox: bytes) -> dict[bytes, Mapping[str, object]]:
+        """What the settings in folders of *inbox* said when they were last without a mistake, by folder."""
+        with self._read() as session:
+            return folder_settings.kept(session, inbox)
 
     def known_files(self, inbox: bytes) -> list[KnownFile]:
         """The newest job of every path of *inbox*."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -88,8 +88,19 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a reason says in any language: a key of a catalogue, and the figures that its sentence has room for."""
+
+    key: str
+    figures: Mapping[str, str | float] = field(default_factory=dict[str, "str | float"])
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be made. *options* hold JSON types; *options_digest* is equal where they give the same words."""
+    """A job to be made. *options* hold JSON types; *options_digest* is equal where they give the same words.
+
+    *origins* say where options that are no defaults come from, in words.
+    """
 
     path: bytes
     inbox: bytes
@@ -97,6 +108,7 @@ class NewJob:
     options: Mapping[str, object]
     options_digest: str
     max_attempts: int = 3
+    origins: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,24 @@ class StoredSegment:
     text: str
     avg_logprob: float
     suspect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSuspect:
+    """A stretch of a recording to listen to, times in seconds of it; *rank* 1 is the most doubtful of its transcript.
+
+    *reasons* begin with the worst. The figures are the worst of its lines, None where it has none: NaN counts as that.
+    """
+
+    rank: int
+    start_s: float
+    end_s: float
+    reasons: tuple[str, ...]
+    text: str
+    speech_s: float
+    avg_logprob: float | None = None
+    compression_ratio: float | None = None
+    no_speech_prob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +176,8 @@ class Job:
 
     *attempt* counts the claims that were not refunded. *lease* counts all claims: with *owner* it tells this claim
     from every other one, so what a forgotten worker writes is refused. *outputs* are those of its last publication.
-    *again*: a person asked for it, so what was done before is no reason to do nothing.
+    *again*: a person asked for it, so what was done before is no reason to do nothing. *told* is *reason* for any
+    language, where that can be said.
     """
 
     id: int
@@ -182,6 +213,8 @@ class Job:
     not_before_at: datetime | None
     again: bool = False
     same_as: int | None = None
+    origins: Mapping[str, object] = field(default_factory=dict[str, object])
+    told: Told | None = None
 
     @property
     def speed(self) -> float | None:

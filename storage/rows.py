@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.orm import Session
 
-from storage.records import Event, Fingerprint, Job, Output, Result
+from storage.records import Event, Fingerprint, Job, Output, Result, Told
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
 from storage.texts import readable
 
 NOT_MEASURED: Final = dict.fromkeys(
     (
         *("outcome", "source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language"),
-        *("language_probability", "model", "device", "compute_type", "n_segments", "n_words", "same_as", "finished_at"),
+        *(
+            "language_probability",
+            "model",
+            "device",
+            "compute_type",
+            "n_segments",
+            "n_words",
+            "same_as",
+            "finished_at",
+            "told",
+        ),
     )
 )
 """The columns of a job row that tell of a try that came to nothing, as those of a new try."""
@@ -117,7 +127,22 @@ def job_of(row: JobRow) -> Job:
         not_before_at=row.not_before_at,
         again=bool(row.again),
         same_as=row.same_as,
+        origins=row.origins or {},
+        told=told_of(row.told),
     )
+
+
+def told_values(told: Told | None) -> dict[str, object]:
+    """The column of a job row that goes with its reason."""
+    return {"told": None if told is None else {"key": told.key, "figures": dict(told.figures)}}
+
+
+def told_of(value: Mapping[str, object] | None) -> Told | None:
+    """What `told_values` wrote."""
+    if value is None:
+        return None
+    figures = value.get("figures")
+    return Told(str(value.get("key")), cast("dict[str, str | float]", figures) if isinstance(figures, dict) else {})
 
 
 def _output_of(row: OutputRow) -> Output:

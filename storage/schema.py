@@ -4,7 +4,9 @@ file     a path in an inbox, once for ever
 job      one try to transcribe one content of a file
 output   the files that a job wrote or was about to write
 segment  the lines of a transcript, and segment_search, the full-text index over them
+suspect  the stretches of a recording that its transcript may be wrong about
 event    what happened, append only
+folder   what the settings in a folder said when they were last without a mistake
 
 The database is opened with trusted_schema=OFF, under which SQLite 3.40 allows no JSON function in a table or a view.
 """
@@ -79,7 +81,8 @@ class FileRow(Base):
 class JobRow(Base):
     """A job; see `storage.records.Job` for the meaning of each column.
 
-    *inbox* is that of its file, here so that a claim can pass over all jobs of an inbox at once.
+    *inbox* is that of its file, here so that a claim can pass over all jobs of an inbox at once. *told* goes with
+    *reason*: whoever writes that writes this too.
     """
 
     __tablename__ = "job"
@@ -133,6 +136,8 @@ class JobRow(Base):
     again: Mapped[int] = mapped_column(server_default=text("0"))
     same_as: Mapped[int | None]
     inbox: Mapped[bytes | None]
+    origins: Mapped[Mapping[str, object] | None]
+    told: Mapped[Mapping[str, object] | None]
 
     file: Mapped[FileRow] = relationship(lazy="joined", innerjoin=True)
     outputs: Mapped[list[OutputRow]] = relationship(
@@ -176,6 +181,26 @@ class SegmentRow(Base):
     suspect: Mapped[str] = mapped_column(server_default="")
 
 
+class SuspectRow(Base):
+    """A stretch to listen to; see `storage.records.StoredSuspect`. *number* counts them in order of time, from 1."""
+
+    __tablename__ = "suspect"
+    __table_args__ = (Index("suspect_job", "job_id", "number", unique=True), {"sqlite_strict": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    number: Mapped[int]
+    rank: Mapped[int]
+    start_s: Mapped[float]
+    end_s: Mapped[float]
+    reasons: Mapped[str]
+    text: Mapped[str]
+    speech_s: Mapped[float]
+    avg_logprob: Mapped[float | None]
+    compression_ratio: Mapped[float | None]
+    no_speech_prob: Mapped[float | None]
+
+
 class DocumentRow(Base):
     """The whole document of a transcript, packed as its maker likes it; its lines are in `SegmentRow` too."""
 
@@ -184,6 +209,17 @@ class DocumentRow(Base):
 
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), primary_key=True)
     content: Mapped[bytes]
+
+
+class FolderRow(Base):
+    """What the settings of the folder *path* said when they were last without a mistake."""
+
+    __tablename__ = "folder"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    path: Mapped[bytes] = mapped_column(primary_key=True)
+    inbox: Mapped[bytes]
+    settings: Mapped[Mapping[str, object]]
 
 
 class EventRow(Base):
@@ -236,7 +272,9 @@ INSERT INTO sqlite_stat1 VALUES
     ('output', 'output_job', '4000000 4'),
     ('output', 'output_path', '4000000 2'),
     ('segment', 'segment_job', '1000000 50 1'),
+    ('suspect', 'suspect_job', '100000 3 1'),
     ('document', NULL, '1000000'),
+    ('folder', 'sqlite_autoindex_folder_1', '1000 1'),
     ('event', 'event_job', '5000000 5'),
     ('event', 'event_at', '5000000 1')
 """,

@@ -1,16 +1,20 @@
-"""The lines of transcripts, written with their publication; `storage.scripts` says how they are indexed."""
+"""The lines of transcripts and what is doubtful in them, written with their publication.
+
+`storage.scripts` says how the lines are indexed.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 from sqlalchemy import delete, insert, text
 from sqlalchemy.orm import Session
 
-from storage.records import StoredSegment
-from storage.schema import DocumentRow, SegmentRow
+from storage.records import StoredSegment, StoredSuspect
+from storage.schema import DocumentRow, SegmentRow, SuspectRow
 from storage.scripts import spaced
 
 # By the driver itself: SQLAlchemy would look at every value of thousands of rows while it holds the writer.
@@ -51,20 +55,38 @@ def write_segments(session: Session, job_id: int, segments: Sequence[StoredSegme
     write_rows(session, job_id, rows_of(job_id, segments))
 
 
+def write_suspects(session: Session, job_id: int, suspects: Sequence[StoredSuspect]) -> None:
+    """The stretches to listen to of the job are *suspects*. After its segments, as its document."""
+    if suspects:
+        ordered = sorted(suspects, key=lambda suspect: suspect.start_s)
+        values = [_suspect(job_id, *numbered) for numbered in enumerate(ordered, start=1)]
+        session.execute(insert(SuspectRow), values)
+
+
 def write_document(session: Session, job_id: int, content: bytes) -> None:
     """The document of the job is *content*. After its segments: those that were there go with an earlier one."""
     session.execute(insert(DocumentRow), [{"job_id": job_id, "content": content}])
 
 
 def remove_segments(session: Session, job_id: int) -> None:
-    """The history knows no text and no document of the job."""
+    """The history knows no text and no document of the job, and of nothing that is doubtful in them."""
     session.execute(_UNINDEX, {"job_id": job_id})
-    for row in (SegmentRow, DocumentRow):
+    for row in (SegmentRow, SuspectRow, DocumentRow):
         session.execute(delete(row).where(row.job_id == job_id), execution_options={"synchronize_session": False})
 
 
+def _suspect(job_id: int, number: int, suspect: StoredSuspect) -> dict[str, object]:
+    changed = {"reasons": " ".join(suspect.reasons), "text": _spoken(suspect.text)}
+    return {**asdict(suspect), **changed, "job_id": job_id, "number": number}
+
+
+def _spoken(text: str) -> str:
+    """*text* without what SQLite cannot hold, and without the marks of a search."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x02", "").replace("\x03", "")
+
+
 def _values(job_id: int, number: int, segment: StoredSegment) -> tuple[object, ...]:
-    spoken = segment.text.encode("utf-8", "backslashreplace").decode().replace("\x02", "").replace("\x03", "")
+    spoken = _spoken(segment.text)
     indexed = spaced(spoken)
     return (
         *(job_id, number, segment.start_s, segment.end_s, spoken, None if indexed == spoken else indexed),

@@ -154,5 +154,35 @@ FROM segment JOIN job ON job.id = segment.job_id JOIN file ON file.id = job.file
 WHERE +job.state = 'done'
 """
 
-VIEWS: Final = (_JOBS, _HISTORY, _FAILURES, _EVENTS, _OUTPUTS, _THROUGHPUT, _FILES, _SEGMENTS)
+_SUSPECTS: Final = """
+CREATE VIEW v_suspects AS
+SELECT suspect.id AS suspect_id,
+       suspect.job_id,
+       file.path_text AS path,
+       file.folder_text AS folder,
+       file.name_text AS name,
+       suspect.number,
+       suspect.rank,
+       suspect.start_s,
+       suspect.end_s,
+       suspect.reasons,
+       suspect.text,
+       suspect.speech_s,
+       suspect.avg_logprob,
+       suspect.compression_ratio,
+       suspect.no_speech_prob,
+       job.language,
+       job.model,
+       job.finished_at,
+       NOT EXISTS (
+           SELECT 1 FROM job AS later
+           WHERE later.file_id = job.file_id AND later.id > job.id
+             AND +later.state = 'done' AND later.outcome <> 'duplicate'
+       ) AS newest,
+       file.path AS path_bytes
+FROM suspect JOIN job ON job.id = suspect.job_id JOIN file ON file.id = job.file_id
+WHERE +job.state = 'done'
+"""
+
+VIEWS: Final = (_JOBS, _HISTORY, _FAILURES, _EVENTS, _OUTPUTS, _THROUGHPUT, _FILES, _SEGMENTS, _SUSPECTS)
 """The statements that make them, in the order in which they build on each other."""

@@ -46,7 +46,8 @@ def retry(session: Session, job_ids: Collection[int], at: datetime) -> list[int]
 def cancel(session: Session, job_ids: Collection[int], at: datetime) -> list[int]:
     """See `JobStore.cancel`."""
     reason = "a person cancelled it"
-    values = {"state": JobState.CANCELLED, "reason": reason, "not_before_at": None, "finished_at": at}
+    values: dict[str, object] = {"state": JobState.CANCELLED, "reason": reason, "told": None}
+    values |= {"not_before_at": None, "finished_at": at}
     pending = JobRow.state.in_((JobState.WAITING, JobState.QUEUED))
     changed = [job_id for job_id in sorted(set(job_ids)) if update_one(session, [JobRow.id == job_id, pending], values)]
     record_all(session, [(JobState.CANCELLED, {"reason": reason}, job_id) for job_id in changed], at)

@@ -119,6 +119,7 @@ class Disk:
         self._before(f"after {call}", "")
 
     def _open(self, path: Any, flags: int, mode: int = 0o777, **kwargs: Any) -> int:
+        path = _placed(path, kwargs)
         if not self.working or not flags & os.O_CREAT or os.path.lexists(path):
             return _open(path, flags, mode, **kwargs)
         self._before("create", _text(path))
@@ -143,6 +144,7 @@ class Disk:
         self._after("fsync")
 
     def _link(self, source: Any, target: Any, **kwargs: Any) -> None:
+        source, target = _placed(source, kwargs, "src_dir_fd"), _placed(target, kwargs, "dst_dir_fd")
         if not self.working:
             _link(source, target, **kwargs)
             return
@@ -154,6 +156,7 @@ class Disk:
         self._after("link")
 
     def _rename(self, source: Any, target: Any, **kwargs: Any) -> None:
+        source, target = _placed(source, kwargs, "src_dir_fd"), _placed(target, kwargs, "dst_dir_fd")
         if not self.working:
             _rename(source, target, **kwargs)
             return
@@ -175,6 +178,7 @@ class Disk:
     _replace = _rename
 
     def _unlink(self, path: Any, **kwargs: Any) -> None:
+        path = _placed(path, kwargs)
         if not self.working or not os.path.lexists(path):
             _unlink(path, **kwargs)  # or it says that nothing is there
             return
@@ -204,6 +208,12 @@ class Disk:
         kept = str(self.grave / f"{os.getpid()}-{self._n_buried}")
         _link(path, kept)
         return kept
+
+
+def _placed(path: Any, kwargs: dict[str, Any], name: str = "dir_fd") -> Any:
+    """*path* as it is without an open folder to start from, which is taken out of *kwargs*."""
+    folder = kwargs.pop(name, None)
+    return path if folder is None else os.path.join(os.readlink(f"/proc/self/fd/{folder}"), _text(path))
 
 
 def _absolute(path: Any) -> str:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import jiwer
 import pytest
 
+from daemon.folderpage.names import is_own_sign
+
 DATA = Path(__file__).parent / "data"
 COMMAND = Path(sys.executable).with_name("transcribed")
 
@@ -48,6 +50,7 @@ class Daemon:
             "TRANSCRIBED_ENGINE_MODELS_DIR": str(models_dir),
             "TRANSCRIBED_LOG_FORMAT": "json",
             "TRANSCRIBED_HISTORY_REUSE": "false",  # the same samples are many recordings here
+            "TRANSCRIBED_CANARY_INTERVAL_S": "0",  # it would be one more recording, at a time of its own
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -152,6 +155,14 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(limit_s)
+
+    def names(self) -> list[str]:
+        """What is in the inbox but what tells people how it stands."""
+        return [name for name in os.listdir(self.inbox) if not is_own_sign(name)]
+
+    def transcripts(self) -> list[Path]:
+        """The .txt files among them."""
+        return [self.inbox / name for name in self.names() if name.endswith(".txt")]
 
     def leftovers(self) -> list[str]:
         """Temporary files that must not be there when all is done."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from daemon.folderpage.names import is_own_sign
 from daemon.intake.rules import judge_path
 
 DOCUMENTED_STATUSES: Final = frozenset({0, 1, 78})
@@ -142,6 +143,7 @@ def _orphans(inbox: Path, history: _History, expected: Expected) -> list[str]:
         for path in _files(inbox)
         if path.endswith(tuple(os.fsencode(extension) for extension in TRANSCRIPTS))
         and not os.path.basename(path).startswith(b".")
+        and not is_own_sign(os.path.basename(os.fsdecode(path)))
         and path not in rows
         and path not in foreign
     ]

@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database of the job history.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
+alerts = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(alerts, name="alerts")
 
 ConfigFile = Annotated[
     Path | None,
@@ -116,10 +118,18 @@ def job(
 
 @app.command(epilog="Example: transcribed status || echo 'look at it'")
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show queue, engine and inboxes. Exit code 0: all is well; 1: no daemon runs, or something is wrong."""
+    """Show queue, engine, inboxes and open alerts. Exit code 0: all is well; 1: no daemon, or something is wrong."""
     from daemon.cli import status as command
 
     raise typer.Exit(command.run(config, as_json=as_json))
+
+
+@app.command(epilog="Example: ssh -t server transcribed top")
+def top(config: ConfigFile = None) -> None:
+    """Show queue, jobs, device and alerts, again and again. q or Ctrl-C ends it."""
+    from daemon.cli import top as command
+
+    raise typer.Exit(command.run(config))
 
 
 @app.command(epilog="Example: transcribed explain /srv/inbox/meeting.mp4")
@@ -179,6 +189,20 @@ def search(
     raise typer.Exit(command.run(config, words, limit, folder, since, as_json=as_json))
 
 
+@app.command(epilog="Example: transcribed suspects --since 7d --folder /srv/inbox/anna")
+def suspects(
+    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many places, newest first.")] = 50,
+    folder: Annotated[Path | None, typer.Option(help="Only recordings in this folder and below.")] = None,
+    since: Since = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where to listen: the places of recordings that their transcripts may be wrong about, and why."""
+    from daemon.cli import suspects as command
+
+    raise typer.Exit(command.run(config, limit, folder, since, as_json=as_json))
+
+
 @app.command(epilog="Example: transcribed export --since 2026-01-01 > history.csv")
 def export(
     config: ConfigFile = None,
@@ -200,6 +224,47 @@ def prune(config: ConfigFile = None, dry_run: DryRun = False, as_json: AsJson = 
     command.run(config, dry_run=dry_run, as_json=as_json)
 
 
+@alerts.callback(epilog="Example: transcribed alerts --all --limit 10")
+def show_alerts(
+    context: typer.Context,
+    config: ConfigFile = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are over too, newest first.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is wrong now, since when, and what to do; or send a test message."""
+    if context.invoked_subcommand is None:
+        from daemon.cli import alerts as command
+
+        command.show(config, limit, everything=everything, as_json=as_json)
+
+
+@alerts.command("test", epilog="Example: sudo -u transcribed transcribed alerts test")
+def try_alerts(config: ConfigFile = None) -> None:
+    """Send a test message to each address now. Exit code 1 if one did not take it."""
+    from daemon.cli import alerts as command
+
+    raise typer.Exit(command.test(config))
+
+
+@app.command(epilog="Example: transcribed metrics gpu --since 7d --plot week.png")
+def metrics(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Figures, or how their names begin: gpu, host_cpu.")
+    ] = None,
+    config: ConfigFile = None,
+    since: Annotated[str, typer.Option(metavar="WHEN", help="From then on: 2026-03-01, 7d, 12h.")] = "24h",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw them, with the alerts: a .png, .svg or .pdf.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the monitor measured: last, mean and worst of each figure. Exit code 1 if there is nothing."""
+    from daemon.cli import metrics as command
+
+    raise typer.Exit(command.run(config, names or [], since, plot, as_json=as_json))
+
+
 @app.command("config", epilog="Example: transcribed config --json")
 def show_config(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Print the effective configuration, and where each value came from."""
@@ -217,11 +282,14 @@ def doctor(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 @db.command("path", epilog='Example: sqlite3 -readonly "$(transcribed db path)"')
-def db_path(config: ConfigFile = None) -> None:
+def db_path(
+    config: ConfigFile = None,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Where the figures of the monitor are.")] = False,
+) -> None:
     """Print where the database is; docs/sql.md says what can be asked of it."""
-    from daemon.cli.common import database, loaded
+    from daemon.cli.common import database, figures, loaded
 
-    print(database(loaded(config).config))
+    print((figures if metrics else database)(loaded(config).config))
 
 
 def main() -> None:

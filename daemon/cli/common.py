@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.clock import iso, utc_now
 from daemon.config import Config, Loaded, load
-from daemon.config.schema import DATABASE_NAME
+from daemon.config.schema import DATABASE_NAME, METRICS_NAME
 from daemon.errors import TranscribedError
 from daemon.log import escape
 from storage.glance import Glance
@@ -35,6 +35,11 @@ def loaded(file: Path | None) -> Loaded:
 def database(config: Config) -> Path:
     """Where the job history is."""
     return config.state_dir / DATABASE_NAME
+
+
+def figures(config: Config) -> Path:
+    """Where the figures and the alerts of the monitor are."""
+    return config.state_dir / METRICS_NAME
 
 
 def reader(config: Config) -> AbstractContextManager[JobReader]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from daemon.cli.common import loaded, print_json
+from monitor.notices.addresses import hidden
 
 
 def run(file: Path | None, *, as_json: bool) -> None:
     """Print every key with its effective value and its origin. Raises ConfigError."""
     found = loaded(file)
-    content = found.config.model_dump(mode="json")
+    content: dict[str, Any] = hidden(found.config.model_dump(mode="json"))
     origins = {key: _origin(key, found.origins) for key, _ in _leaves(content)}
     if as_json:
         print_json({"config": content, "origins": origins, "file": str(found.file) if found.file else None})

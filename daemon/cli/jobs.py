@@ -13,6 +13,7 @@ from rich.text import Text
 
 from daemon.cli.common import duration, glance, loaded, print_json, readable
 from daemon.errors import TranscribedError
+from daemon.intake.folder_settings import told_settings
 from daemon.log import escape
 from storage.records import Event, Job, JobState
 
@@ -55,7 +56,10 @@ def show_job(file: Path | None, number: int, *, as_json: bool) -> None:
         print_json(as_dict(job) | {"events": [_event(event) for event in events]})
         return
     for key, value in as_dict(job).items():
-        if value not in (None, "", []):
+        if key == "options":
+            for line in told_settings(job.options, job.origins):
+                print(f"{'setting':22} {escape(line)}")
+        elif key != "origins" and value not in (None, "", []):
             print(f"{key:22} {escape(str(value))}")
     print("events")
     for event in events:
@@ -82,6 +86,7 @@ def as_dict(job: Job) -> dict[str, Any]:
         "device": job.device,
         "compute_type": job.compute_type,
         "options": dict(job.options),
+        "origins": dict(job.origins),
         "attempt": job.attempt,
         "engine_deaths": job.engine_deaths,
         "source_sha256": job.source_sha256,

@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 from daemon.config.schema import Config, InboxConfig, OptionsConfig, RuleConfig
 from daemon.errors import ConfigError
 from daemon.shares import NoAnswer, within
+from monitor.notices.addresses import hidden
+from monitor.rules import loading as rules
 
 FILE_NAME: Final = "transcribed.toml"
 SYSTEM_FILE: Final = Path("/etc/transcribed/transcribed.toml")
@@ -65,6 +67,7 @@ def load(file: Path | None, environment: Mapping[str, str], *, require_inbox: bo
         raise ConfigError(_explain(error, origins)) from None
     except RuntimeError as error:
         raise ConfigError(f"state_dir: must be set, as this user has no home folder: {error}") from None
+    _check_rules(config, origins)
     if require_inbox:
         _check_inboxes(config)
     return Loaded(config, path, origins)
@@ -163,7 +166,9 @@ def _apply_environment(table: _Table, origins: dict[str, str], environment: Mapp
             replaced = {f"{PREFIX}{key.replace('.', '_')}".upper(): words for key, words in _REPLACED.items()}
             if name in replaced:
                 raise ConfigError(f"{name}={value}: {replaced[name]}")
-            raise ConfigError(f"{name}={value}: no such setting{_nearest(name, [*variables, 'TRANSCRIBED_INBOX'])}")
+            raise ConfigError(
+                f"{name}={hidden(value)}: no such setting{_nearest(name, [*variables, 'TRANSCRIBED_INBOX'])}"
+            )
         section, key, annotation = variables[name]
         place = table if section is None else table.setdefault(section, {})
         if not isinstance(place, dict):
@@ -221,6 +226,17 @@ def _inherit_options(table: _Table) -> None:
         inbox |= {key: value for key, value in options.items() if key not in inbox}
 
 
+def _check_rules(config: Config, origins: Mapping[str, str]) -> None:
+    """The rules are made here, too, so that a wrong one stops the start and not the monitor."""
+    if not config.monitor.rules:
+        return
+    try:
+        rules.load(config.monitor.changed_rules())
+    except rules.RuleError as error:
+        origin = f" ({origins[error.key]})" if error.key in origins else ""
+        raise ConfigError(f"{error.key} = {error.value!r}{origin}: {error.rule}") from None
+
+
 def _check_inboxes(config: Config) -> None:
     if not config.inbox:
         raise ConfigError(
@@ -268,16 +284,17 @@ def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
     location = detail["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     origin = next((f" ({origins[name]})" for name in (key, key.rpartition("[")[0]) if name in origins), "")
+    value = repr(hidden(detail["input"]))  # addresses hold passwords
     if key in _REPLACED:
-        return f"{key} = {detail['input']!r}{origin}: {_REPLACED[key]}"
+        return f"{key} = {value}{origin}: {_REPLACED[key]}"
     if detail["type"] == "extra_forbidden":
-        return f"{key} = {detail['input']!r}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
+        return f"{key} = {value}{origin}: no such key{_nearest(str(location[-1]), _keys_at(location))}"
     rule = rule_of(detail)
     if not location:  # a rule about several keys: the message names them
         return rule
     if detail["type"] == "missing":
         return f"{key}: {rule}"
-    return f"{key} = {detail['input']!r}{origin}: {rule}"
+    return f"{key} = {value}{origin}: {rule}"
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

@@ -7,15 +7,29 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Quality, Task
+from daemon.words import Language
+from monitor.pages.listening import parse
 
-OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots")
+OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots", "canary")
 """Folders in the state folder where files come and go."""
 
 DATABASE_NAME = "transcribed.db"
 """The job history in the state folder."""
+
+METRICS_NAME = "metrics.db"
+"""The history of figures and alerts in the state folder."""
 
 WatchMode = Literal["auto", "events", "poll"]
 
@@ -33,17 +47,19 @@ def _path(value: Any) -> Path:
     return Path(os.path.normpath(value))
 
 
-def _tuple(value: Any) -> Any:
+def to_tuple(value: Any) -> Any:
+    """*value*, as a tuple if it is a list: TOML has no tuples."""
     return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # checked next
 
 
 def _inboxes(value: Any) -> Any:
     if isinstance(value, dict):
         raise ValueError("must be a list: write [[inbox]], with two brackets")  # noqa: TRY004  # for pydantic
-    return _tuple(value)
+    return to_tuple(value)
 
 
-def _language(code: str | None) -> str | None:
+def check_language(code: str | None) -> str | None:
+    """*code*. Raises ValueError for one that Whisper does not know."""
     if code is not None and code not in LANGUAGES:
         raise ValueError("must be a language code that Whisper knows, such as en, de or fr; leave it out to detect")
     return code
@@ -66,6 +82,12 @@ def _device(device: str) -> str:
     return device
 
 
+def _listen(text: str) -> str:
+    if text:
+        parse(text)
+    return text
+
+
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -77,10 +99,16 @@ class _Table(BaseModel):
 
 
 class OptionsConfig(_Table):
-    """``[options]``: what is asked of every recording; an inbox may override each key."""
+    """``[options]``: what is asked of every recording; an inbox may override each key.
+
+    *language_suffix* puts the language into the names (``stem.en.srt``). A pause of *paragraph_pause_s* begins a
+    new paragraph, 0: each line is one; *paragraph_times* says when each begins; *list_suspects* adds where to
+    listen. The keys of subtitles are the field's rules (Netflix Timed Text Style Guide); a character of Chinese,
+    Japanese or Korean counts two, but for *subtitle_line_chars_cjk*, which counts those.
+    """
 
     model: Annotated[str, Field(min_length=1)] = "base"
-    language: Annotated[str | None, AfterValidator(_language)] = None
+    language: Annotated[str | None, AfterValidator(check_language)] = None
     task: Task = "transcribe"
     quality: Quality = "fast"
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
@@ -88,23 +116,63 @@ class OptionsConfig(_Table):
     hotwords: str | None = None
     initial_prompt: str | None = None
     word_timestamps: bool = False
-    formats: Annotated[tuple[Format, ...], BeforeValidator(_tuple), AfterValidator(_formats)] = (
+    formats: Annotated[tuple[Format, ...], BeforeValidator(to_tuple), AfterValidator(_formats)] = (
         "txt",
         "srt",
         "vtt",
         "json",
     )
+    language_suffix: bool = False
+    paragraph_pause_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 2.0
+    paragraph_times: bool = False
+    list_suspects: bool = False
+    subtitle_line_chars: Annotated[int, Field(ge=16, le=200)] = 42
+    subtitle_line_chars_cjk: Annotated[int, Field(ge=8, le=100)] = 16
+    subtitle_lines: Annotated[int, Field(ge=1, le=4)] = 2
+    subtitle_min_s: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+    subtitle_max_s: Annotated[float, Field(le=60, allow_inf_nan=False, validate_default=True)] = 7.0
+    subtitle_chars_per_s: Annotated[float, Field(ge=5, le=100, allow_inf_nan=False)] = 20.0
+    subtitle_gap_ms: Annotated[int, Field(ge=0, le=1000)] = 83
+
+    @field_validator("subtitle_max_s")
+    @classmethod
+    def _longer_than_the_least(cls, longest_s: float, info: ValidationInfo) -> float:
+        least_s = info.data.get("subtitle_min_s", 0.0)
+        if longest_s < least_s:
+            raise ValueError(f"must not be less than subtitle_min_s, which is {least_s:g}")
+        return longest_s
 
     def job_options(self) -> JobOptions:
         """These options as they are stored with a job."""
         return JobOptions(**self.model_dump(include=set(OptionsConfig.model_fields)))
 
 
+FOLDER_ONLY = ("names", "notify", "ignore")
+"""Keys of a folder's settings that are not in ``[options]``."""
+
+MAY_SET = tuple(key for key in (*OptionsConfig.model_fields, *FOLDER_ONLY) if key != "beam_size")
+"""What a folder may set unless an inbox says otherwise: nothing that reaches beyond the text of its own recordings.
+
+A beam of twenty holds up everybody else; *quality* does too, but people know what they ask for.
+"""
+
+
+def _folder_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    possible = (*OptionsConfig.model_fields, *FOLDER_ONLY)
+    for key in keys:
+        if key not in possible:
+            raise ValueError(f"{key} is no setting of a folder; possible are {', '.join(possible)}")
+    return keys
+
+
 class InboxConfig(OptionsConfig):
     """``[[inbox]]``: one watched folder; keys of ``[options]`` set here win.
 
     *settle_s* and *scan_interval_s* None mean: chosen from the filesystem (see daemon/intake/mounts.py). *notify* names
-    the ends of jobs of which `notify_to` (as ``alerts.to``; default: that) is told.
+    the ends of jobs of which `notify_to` (as ``alerts.to``; default: that) is told. *may_set* are the keys that
+    whoever can write to a folder may set there (`daemon.config.folders`), empty: files of settings are not looked at;
+    *may_set_models* the models that may be named there, besides the inbox's own. *status_page*: whether people are told
+    in the folder how it stands, by a page and by notes beside what failed; *messages* is their language.
     """
 
     path: AbsolutePath
@@ -112,8 +180,12 @@ class InboxConfig(OptionsConfig):
     watch: WatchMode = "auto"
     settle_s: Seconds | None = None
     scan_interval_s: Seconds | None = None
-    notify: Annotated[tuple[Literal["done", "failed"], ...], BeforeValidator(_tuple)] = ()
-    notify_to: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+    notify: Annotated[tuple[Literal["done", "failed"], ...], BeforeValidator(to_tuple)] = ()
+    notify_to: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
+    may_set: Annotated[tuple[str, ...], BeforeValidator(to_tuple), AfterValidator(_folder_keys)] = MAY_SET
+    may_set_models: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
+    status_page: bool = True
+    messages: Language = "en"
 
 
 class EngineConfig(_Table):
@@ -181,11 +253,12 @@ class DatabaseConfig(_Table):
 class RuleConfig(_Table):
     """``[monitor.rules.NAME]``: what is different for that rule, or all of a new one (docs/operations.md).
 
-    Which keys go together is checked by `monitor.rules`, when the rules are made from this.
+    Which keys go together is checked by `monitor.rules.loading`, when the rules are made from this.
     """
 
     enabled: bool = True
     figure: str | None = None
+    subject: str | None = None
     above: Annotated[float | None, Field(allow_inf_nan=False)] = None
     below: Annotated[float | None, Field(allow_inf_nan=False)] = None
     clear: Annotated[float | None, Field(allow_inf_nan=False)] = None
@@ -210,6 +283,10 @@ class MonitorConfig(_Table):
     json_log_files: Annotated[int, Field(ge=1, le=100)] = 5
     rules: dict[str, RuleConfig] = Field(default_factory=dict)
 
+    def changed_rules(self) -> dict[str, dict[str, Any]]:
+        """What is said of each rule in *rules*, as `monitor.rules.load` takes it."""
+        return {name: rule.model_dump(exclude_unset=True) for name, rule in self.rules.items()}
+
 
 class AlertsConfig(_Table):
     """``[alerts]``: who is told, of what, and when; the log always is.
@@ -219,8 +296,8 @@ class AlertsConfig(_Table):
     *repeat_s*, 0 means never. In *quiet_hours*, local time, only critical ones are told.
     """
 
-    to: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
-    to_files: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_tuple)] = ()
+    to: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
+    to_files: Annotated[tuple[AbsolutePath, ...], BeforeValidator(to_tuple)] = ()
     min_severity: Literal["info", "warning", "critical"] = "warning"
     group_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     repeat_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 86_400.0
@@ -240,7 +317,7 @@ class WebConfig(_Table):
     ``127.0.0.1:8765``, ``[::1]:8765``, or the path of a socket; empty: only on a socket that systemd opened.
     """
 
-    listen: str = ""
+    listen: Annotated[str, AfterValidator(_listen)] = ""
 
 
 class Config(_Table):

@@ -19,7 +19,7 @@ from daemon.decode.soundfile_reader import SoundfileTrack
 from daemon.decode.source import DescriptorFile, Pulse, sha256
 from daemon.decode.spans import SpanFinder
 from daemon.decode.track import Track, check_duration, check_shape
-from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
+from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording, telling
 from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Span
 
 _SPEECH_BLOCK_S: Final = 30
@@ -78,14 +78,14 @@ def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
     """
     size = os.fstat(job.recording_fd).st_size
     if size > settings.limits.max_source_bytes:
-        raise RecordingTooLarge(
-            f"the file has {size / 1024**3:.1f} GiB; the limit is {settings.limits.max_source_bytes / 1024**3:g} GiB"
-        )
+        size_gib, limit_gib = size / 1024**3, settings.limits.max_source_bytes / 1024**3
+        words = f"the file has {size_gib:.1f} GiB; the limit is {limit_gib:g} GiB"
+        raise telling(RecordingTooLarge(words), "too_big", size_gib=size_gib, limit_gib=limit_gib)
     if size == 0:
-        raise EmptyRecording("the file is empty (0 bytes)")
+        raise telling(EmptyRecording("the file is empty (0 bytes)"), "empty")
     head = os.pread(job.recording_fd, sniff.HEAD_BYTES, 0)
     if (what := sniff.not_a_recording(head)) is not None:
-        raise UnreadableRecording(f"it is not audio but {what}")
+        raise telling(UnreadableRecording(f"it is not audio but {what}"), "not_audio")
     readers = _Readers(job, settings, pulse)  # refuses by the header, before gigabytes are hashed
     digest = sha256(job.recording_fd, pulse)
     cut_off = endings.cut_off(readers.read_at, size)
@@ -96,7 +96,7 @@ def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
             raise
         incomplete = type(error)(f"{error}; {cut_off}")
         incomplete.cut_off = cut_off
-        raise incomplete from error
+        raise telling(incomplete, "cut_off") from error
     return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse), cut_off)
 
 

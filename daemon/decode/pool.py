@@ -32,6 +32,7 @@ from daemon.errors import (
     UnreadableRecording,
 )
 from daemon.transcript import Span
+from storage.records import Told
 
 __all__ = ["DecodeLimits", "DecodePool", "Decoded", "SpeechThresholds"]
 
@@ -173,11 +174,12 @@ class DecodePool:
     ) -> dict[str, Any]:
         """What ffmpeg makes of the recording, in a process of its own: the others may start no program."""
         if shutil.which("ffmpeg") is None:
-            raise _said(UnreadableRecording, f"{why}; pydub: there is no ffmpeg on this machine", why.cut_off)
+            words = f"{why}; pydub: there is no ffmpeg on this machine"
+            raise _said(UnreadableRecording, words, why.cut_off, why.told)
         try:
             return self._ask(request, fds, cancelled, progress, programs=True)
         except UnreadableRecording as error:
-            raise _said(UnreadableRecording, f"{why}; {error}", why.cut_off) from error
+            raise _said(UnreadableRecording, f"{why}; {error}", why.cut_off, why.told) from error
 
     def confinement(self) -> Confinement:
         """What the decode processes are forbidden here; starts one if none has been. Raises DecodeFailed."""
@@ -225,7 +227,8 @@ class DecodePool:
                 raise self._ended(worker) from error
         if answer["type"] == "done":
             return answer
-        raise _said(_ERRORS.get(answer["kind"], RuntimeError), answer["message"], answer["cut_off"])
+        told = Told(**answer["told"]) if answer["told"] is not None else None
+        raise _said(_ERRORS.get(answer["kind"], RuntimeError), answer["message"], answer["cut_off"], told)
 
     def _listen(
         self, worker: _Worker, cancelled: threading.Event, progress: Callable[[float], None] | None
@@ -338,8 +341,9 @@ class DecodePool:
             worker.child.close(1.0)
 
 
-def _said(kind: type[Exception], message: str, cut_off: str) -> Exception:
+def _said(kind: type[Exception], message: str, cut_off: str, told: Told | None) -> Exception:
     error = kind(message)
     if isinstance(error, RecordingError):
         error.cut_off = cut_off
+        error.told = told or error.told
     return error

@@ -19,7 +19,7 @@ from av.audio.frame import AudioFrame
 from daemon.decode.settings import DecodeLimits
 from daemon.decode.soundfile_reader import frame_of
 from daemon.decode.track import check_duration, check_shape
-from daemon.errors import RecordingTooLarge, UnreadableRecording
+from daemon.errors import RecordingTooLarge, UnreadableRecording, telling
 
 _KNOWN: Final = {
     "aac": ("aac", "aac"), "ac3": ("ac3", "ac3"), "amr": ("amr", "amrnb"), "ape": ("ape", "ape"),
@@ -101,9 +101,8 @@ class PydubTrack:
                 return
             check_duration(start_s, self._limits)
             if start_s > _MAX_S:
-                raise RecordingTooLarge(
-                    "only ffmpeg reads it, which is slow; over three hours convert it to FLAC first"
-                )
+                words = "only ffmpeg reads it, which is slow; over three hours convert it to FLAC first"
+                raise telling(RecordingTooLarge(words), "too_long_for_its_kind", limit_h=_MAX_S / 3600)
             segment = self._segment(start_s)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from av import logging as av_logging
 from av.audio.frame import AudioFrame
 
 from daemon.decode.settings import DecodeLimits
-from daemon.errors import RecordingTooLarge
+from daemon.errors import RecordingTooLarge, telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,21 @@ class Track(Protocol):
 def check_shape(rate_hz: int | None, channels: int | None, limits: DecodeLimits) -> None:
     """Raises RecordingTooLarge where a sample rate or a number of channels is outside of *limits*."""
     if rate_hz and not limits.min_rate_hz <= rate_hz <= limits.max_rate_hz:
-        raise RecordingTooLarge(
-            f"the sample rate is {rate_hz} Hz; between {limits.min_rate_hz} and {limits.max_rate_hz} Hz are read"
-        )
+        words = f"the sample rate is {rate_hz} Hz; between {limits.min_rate_hz} and {limits.max_rate_hz} Hz are read"
+        raise telling(RecordingTooLarge(words), "odd_rate", rate_hz=rate_hz)
     if channels and channels > limits.max_channels:
-        raise RecordingTooLarge(f"it has {channels} channels; at most {limits.max_channels} are read")
+        words = f"it has {channels} channels; at most {limits.max_channels} are read"
+        raise telling(RecordingTooLarge(words), "too_many_channels", channels=channels, limit=limits.max_channels)
 
 
 def check_duration(duration_s: float | None, limits: DecodeLimits) -> None:
     """Raises RecordingTooLarge where *duration_s* is over the limit."""
     if duration_s is not None and duration_s > limits.max_duration_s:
-        raise RecordingTooLarge(
+        words = (
             f"it is longer than the limit of {limits.max_duration_s / 3600:g} hours "
             "(split the recording, or raise the limit in the configuration)"
         )
+        raise telling(RecordingTooLarge(words), "too_long", limit_h=limits.max_duration_s / 3600)
 
 
 def silence_av_log() -> None:

@@ -7,7 +7,7 @@ In:  ``{"type": "decode", "extension": "mp3"}`` with two descriptors: the record
 write); ``{"type": "digest"}`` with one; ``{"type": "hello"}``.
 Out: at the start ``{"type": "ready", "confinement": {...}}``; for each request any number of
 ``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type": "done", ...}`` or
-``{"type": "error", "kind": "unreadable", "message": "...", "cut_off": ""}``.
+``{"type": "error", "kind": "unreadable", "message": "...", "cut_off": "", "told": null}``.
 
 It enters its sandbox before it takes a recording. One that may start programs needs to know the recording for that: it
 enters when it has one, and ends after it.
@@ -22,6 +22,7 @@ import os
 import resource
 import sys
 import traceback
+from dataclasses import asdict
 from typing import Any, Final
 
 from daemon.channel import Channel, ChannelClosed, Received
@@ -33,6 +34,7 @@ from daemon.decode.source import Pulse, sha256
 from daemon.decode.track import silence_av_log
 from daemon.decode.warming import warm_up
 from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording
+from storage.records import Told
 
 _OOM_SCORE_ADJUST: Final = 300
 
@@ -107,10 +109,11 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
     except ChannelClosed:
         raise
     except (UnreadableRecording, EmptyRecording, RecordingTooLarge) as error:
-        return _error(_KINDS[type(error)], str(error), error.cut_off)
+        return _error(_KINDS[type(error)], str(error), error.cut_off, error.told)
     except MemoryError:
         limit = _ADDRESS_SPACE_BYTES // 1024**2
-        return _error("too_large", f"decoding it needs more than the {limit} MiB of memory that one recording may use")
+        words = f"decoding it needs more than the {limit} MiB of memory that one recording may use"
+        return _error("too_large", words, told=Told("too_demanding"))
     except OSError as error:
         kind = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "io"
         return _error(kind, f"reading it or writing its spool file failed: {error}")
@@ -121,8 +124,9 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
             os.close(fd)
 
 
-def _error(kind: str, message: str, cut_off: str = "") -> dict[str, Any]:
-    return {"type": "error", "kind": kind, "message": message, "cut_off": cut_off}
+def _error(kind: str, message: str, cut_off: str = "", told: Told | None = None) -> dict[str, Any]:
+    said = None if told is None else asdict(told)
+    return {"type": "error", "kind": kind, "message": message, "cut_off": cut_off, "told": said}
 
 
 def _safe_extension(extension: str) -> str:

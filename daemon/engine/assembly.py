@@ -26,7 +26,8 @@ class DecodedWindow:
     """What the model said about one window.
 
     *covered_s* is how far into the window its words reach: what comes after has not been heard. *suspect* names the
-    checks that the text failed in every pass. *tokens* are those of the text.
+    checks that the text failed in every pass. *tokens* are those of the text, *language* is what the model took for
+    that of the speech.
     """
 
     segments: tuple[DecodedSegment, ...]
@@ -37,6 +38,7 @@ class DecodedWindow:
     temperature: float
     suspect: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
+    language: str = ""
 
 
 def assemble(windows: Iterable[tuple[float, float, DecodedWindow]], floor_s: float = 0.0) -> list[Segment]:
@@ -70,6 +72,7 @@ def _segment(line: DecodedSegment, decoded: DecodedWindow, offset_s: float, low:
         temperature=decoded.temperature,
         words=_words(line.words, offset_s, start_s, end_s),
         suspect=decoded.suspect,
+        language=decoded.language,
     )
 
 

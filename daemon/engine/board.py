@@ -123,6 +123,10 @@ class Board:
             self._clock.advance(batch[0].stamp)
             return batch
 
+    def n_places(self, head: Task) -> int:
+        """How many windows a batch with *head* may hold at present."""
+        return min(self._limit.n, max(1, self._max_frames // head.n_frames))
+
     def finished(self, task: Task) -> None:
         """*task* is over: its room is free."""
         with self._changed:

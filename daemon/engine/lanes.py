@@ -17,6 +17,7 @@ from daemon.engine.batching import BatchLimit, Flow
 from daemon.engine.board import Board, Task
 from daemon.engine.decoding import Decoder, Listening, WindowRequest
 from daemon.engine.passes import WHOLE_FRAMES, Attempt, best_of, passes_of
+from daemon.engine.protocol import Heartbeat
 from daemon.engine.runtime import Encoded
 from daemon.engine.writing import Draft, write
 
@@ -41,9 +42,20 @@ class Lanes:
         self.n_ahead = (n_lanes + 1) * limit.n
         """Windows of one recording that may wait or be in the model: a batch for each lane, and the next one ready."""
         self.n_batches = 0
-        self.n_windows = 0
+        self._counting = threading.Lock()
+        self._counts = Heartbeat()
         for n in range(n_lanes):
             threading.Thread(target=self.run, name=f"lane-{n}", daemon=True).start()
+
+    @property
+    def counts(self) -> Heartbeat:
+        """What was done so far."""
+        return self._counts
+
+    @property
+    def n_windows(self) -> int:
+        """The windows that were done so far."""
+        return self._counts.n_windows
 
     def listen(self, request: WindowRequest, flow: Flow) -> Future[Listening]:
         """Ask for the language of a window; what was encoded on the way comes with it."""
@@ -76,21 +88,33 @@ class Lanes:
     def run(self) -> None:
         """What each lane does: take batches until the board is closed and empty. Whatever happens, it goes on."""
         while batch := self._board.take():
+            n_places = max(len(batch), self._board.n_places(batch[0]))
             try:
-                self._work(batch)
+                n_retries, n_flags = self._work(batch)
             except BaseException as error:  # noqa: BLE001  # the lane lives; whoever waits hears of it
                 self._trouble(batch, error)
             else:
                 self._limit.worked()
-                self.n_batches += 1
-                self.n_windows += len(batch)
+                self._count(len(batch), n_places, n_retries, n_flags)
 
-    def _work(self, batch: list[Task]) -> None:
+    def _count(self, n_windows: int, n_places: int, n_retries: int, n_flags: int) -> None:
+        with self._counting:
+            self.n_batches += 1
+            counts = self._counts
+            self._counts = Heartbeat(
+                counts.n_windows + n_windows,
+                counts.n_places + n_places,
+                counts.n_retries + n_retries,
+                counts.n_flags + n_flags,
+            )
+
+    def _work(self, batch: list[Task]) -> tuple[int, int]:
+        """How many windows are asked again, and how many got a text that is not believed."""
         encoded = self._encode(batch)
         if batch[0].key.way is None:
             for task, listening in list(zip(batch, self._decoder.listen(encoded), strict=True)):
                 self._heard(task, listening)
-            return
+            return 0, 0
         attempts = self._decoder.attempt([task.ask for task in batch], encoded)
         accepted: list[Task] = []
         again: list[Task] = []
@@ -103,6 +127,7 @@ class Lanes:
         for task, result in zip(accepted, results, strict=True):
             self._board.finished(task)
             task.decoded.set_result(result)
+        return len(again), sum(bool(result.suspect) for result in results)
 
     def _heard(self, task: Task, listening: Listening) -> None:
         """The language of a window is known, or doubtful: then the encoder is shown all that it was trained on."""

@@ -111,7 +111,7 @@ class EngineProcess:
         self._progress_at = self._started_at  # of all jobs; only of interest while there are any
         self._longest_wait_s = 0.0
         self._longest_job_wait_s = 0.0
-        self._n_windows = 0
+        self._counts = Heartbeat()
         self._given_up: str | None = None
         self._closing = False
         self._death: str | None = None
@@ -126,6 +126,11 @@ class EngineProcess:
     def ready(self) -> Ready | None:
         """What it said when the model was loaded; None until then."""
         return self._begun if isinstance(self._begun, Ready) else None
+
+    @property
+    def counts(self) -> Heartbeat:
+        """What it had done when it last said so."""
+        return self._counts
 
     @property
     def failed(self) -> bool:
@@ -199,8 +204,8 @@ class EngineProcess:
 
     def _route(self, report: Ready | Fatal | Heartbeat | JobReport, now: float) -> None:
         if isinstance(report, Heartbeat):
-            if report.n_windows > self._n_windows:
-                self._n_windows = report.n_windows
+            before, self._counts = self._counts, report
+            if report.n_windows > before.n_windows:
                 self._progressed(now)
             return
         if isinstance(report, Ready | Fatal):

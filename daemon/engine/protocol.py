@@ -121,10 +121,14 @@ class Heartbeat:
     """Engine to daemon, once a second from the start: the process runs.
 
     *n_windows* counts the windows of all jobs that the model has finished so far: it tells work that cannot be
-    reported yet (a job's windows are reported in order) from none.
+    reported yet (a job's windows are reported in order) from none. *n_places* is how many could have been in their
+    batches, *n_retries* how many were asked again, *n_flags* how many have a text that a guard does not believe.
     """
 
     n_windows: int = 0
+    n_places: int = 0
+    n_retries: int = 0
+    n_flags: int = 0
     type: Literal["heartbeat"] = "heartbeat"
 
 

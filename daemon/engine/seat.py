@@ -25,10 +25,38 @@ State = Literal["starting", "ready", "unloaded", "down", "stopped"]
 _MODEL_CHANGE_GRACE_S: Final = 5.0
 """An engine without jobs ends at once; this is for one that does not."""
 
+MANY_DEATHS: Final = 3
+"""After so many without a job done between them, an engine is down also while nobody is inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What engine processes did since the daemon started; see `Heartbeat` for each count."""
+
+    n_windows: int = 0
+    n_places: int = 0
+    n_retries: int = 0
+    n_flags: int = 0
+
+    def and_of(self, process: EngineProcess | None) -> Work:
+        """What these and *process* did."""
+        if process is None:
+            return self
+        done = process.counts
+        return Work(
+            self.n_windows + done.n_windows,
+            self.n_places + done.n_places,
+            self.n_retries + done.n_retries,
+            self.n_flags + done.n_flags,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SeatStatus:
-    """One seat at one moment. *wanted* is the device as configured, *device* the one that the process found."""
+    """One seat at one moment. *wanted* is the device as configured, *device* the one that the process found.
+
+    *n_deaths* are those with no job done since. *work* counts what all its processes did.
+    """
 
     state: State
     wanted: str
@@ -39,6 +67,8 @@ class SeatStatus:
     n_jobs: int
     n_restarts: int
     last_error: str | None
+    n_deaths: int = 0
+    work: Work = Work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +95,14 @@ class SeatProcess:
         self._stopped = stopped
         self._starting = threading.Lock()
         self._lock = threading.Lock()  # of the restarts
+        self._counting = threading.Lock()  # of the process and what those before it did
         self._process: EngineProcess | None = None
         self._restarts: dict[str, Restarts] = {}
         self._died = False  # since the last start
         self._unloaded = False
         self._n_restarts = 0
+        self._n_deaths = 0  # since a job ended well
+        self._work = Work()  # of the processes before this one
         self._last_error: str | None = None
 
     @property
@@ -104,6 +137,7 @@ class SeatProcess:
 
     def worked(self, model: str) -> None:
         """A job with *model* ended well."""
+        self._n_deaths = 0
         with self._lock:
             self._restarts_of(model).worked()
 
@@ -124,9 +158,14 @@ class SeatProcess:
 
     def status(self, n_jobs: int) -> SeatStatus:
         """The seat now, with *n_jobs* inside; never blocks."""
-        process, ready = self._process, self.ready
+        with self._counting:
+            process, work = self._process, self._work
+        ready = process.ready if process else None
+        state = self._state(process)
+        if state == "down" and ready is not None and not n_jobs and self._n_deaths < MANY_DEATHS:
+            state = "unloaded"  # nobody needs it now: the next job starts it, and nothing is wrong with that
         return SeatStatus(
-            state=self._state(process),
+            state=state,
             wanted=self._settings.device,
             pid=process.pid if process and not process.dead else None,
             model=process.model if process else None,
@@ -135,6 +174,8 @@ class SeatProcess:
             n_jobs=n_jobs,
             n_restarts=self._n_restarts,
             last_error=self._last_error,
+            n_deaths=self._n_deaths,
+            work=work.and_of(process),
         )
 
     def _state(self, process: EngineProcess | None) -> State:
@@ -175,7 +216,9 @@ class SeatProcess:
             on_begun=lambda begun: self._on_begun(model, begun),
             on_death=lambda reason: self._on_death(model, reason),
         )
-        process = self._process = EngineProcess(launch)
+        process = EngineProcess(launch)
+        with self._counting:
+            self._work, self._process = self._work.and_of(self._process), process
         if self._stopped.is_set():  # close() may have come before there was anything to close
             process.close(0.0)
         return process
@@ -214,6 +257,7 @@ class SeatProcess:
 
     def _on_death(self, model: str, reason: str) -> None:
         self._died = True
+        self._n_deaths += 1
         self._last_error = reason
         log.error("The engine died: %s", reason, extra={"event": "engine_died", "reason": reason})
         self._note_trouble(model)

@@ -229,7 +229,7 @@ def main() -> None:
 
     def heartbeat() -> None:
         try:
-            channel.send(to_message(Heartbeat(sum(lanes.n_windows for lanes in opened))))
+            channel.send(to_message(opened[0].counts if opened else Heartbeat()))
         except ChannelClosed:
             os._exit(0)
 

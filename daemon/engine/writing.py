@@ -1,4 +1,4 @@
-"""The texts that are kept, written down: lines with their times, and words where they are asked for.
+"""The texts that are kept, written down: lines with their times, and those of words where they were looked up.
 
 Owns what a window's answer looks like; knows nothing of passes, boards or recordings.
 """
@@ -43,16 +43,16 @@ class Draft:
 
     @property
     def needs_words(self) -> bool:
-        """Whether the words' times are asked for, or needed to break the text into lines."""
-        if not self.lines or self.request.words or self.attempt.way.timestamps:
-            return bool(self.lines) and self.request.words
+        """Whether the words' times are asked for, or needed to break the text into lines, or lines into subtitles."""
+        if not self.lines or self.request.words:
+            return bool(self.lines)
+        if self.attempt.way.timestamps:
+            return not all(fits_one_line(line.text.strip(), line.end_s - line.start_s) for line, _ in self.lines)
         return not fits_one_line(self.attempt.evidence.text, self.request.duration_s)
 
     def written(self, words: Sequence[tuple[Word, ...]] | None) -> DecodedWindow:
-        """The window's answer; *words* are those of its lines, if they were needed."""
+        """The window's answer; *words* are those of its lines, if they were needed, and stay with them."""
         segments = self._timed(words)
-        if not self.request.words:
-            segments = [replace(segment, words=()) for segment in segments]
         attempt, evidence = self.attempt, self.attempt.evidence
         return DecodedWindow(
             segments=tuple(segments),
@@ -63,6 +63,7 @@ class Draft:
             temperature=attempt.way.temperature,
             suspect=tuple(guards.failed_checks(evidence)) if segments else (),
             tokens=tuple(token for _, tokens in self.lines for token in tokens),
+            language=evidence.language,
         )
 
     def _timed(self, words: Sequence[tuple[Word, ...]] | None) -> list[DecodedSegment]:

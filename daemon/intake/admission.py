@@ -9,14 +9,17 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Final, TypeVar
 
 from daemon.clock import monotonic_s, utc_now
 from daemon.config import InboxConfig
 from daemon.failpoints import reached
+from daemon.folderpage.gathering import Arriving
 from daemon.intake.examine import Examined, Finding, examine
+from daemon.intake.folder_settings import FolderSettings, new_job
 from daemon.intake.scanner import Scan
 from daemon.intake.settle import Settling
 from daemon.intake.watching import Watching
@@ -38,6 +41,8 @@ BATCH: Final = 500
 _WORK_S: Final = 5.0  # a step ends after about this much work, whatever is left: a loop must show that it is alive
 _UNSEEN: Final = Fingerprint(-1, 0, 0, 0, 0)  # that of no file: whatever is there is new
 _SLOW_S: Final = 1.0
+_GONE: Final = "the recording was removed or renamed before its turn"
+_IGNORED: Final = "the settings of its folder say that it is to be ignored"
 _IN_HAND: Final = (JobState.RUNNING, JobState.PUBLISHING)
 _T = TypeVar("_T")
 
@@ -45,8 +50,8 @@ _T = TypeVar("_T")
 class Admission:
     """The files of one inbox, each until its job is in the history.
 
-    *touching* is entered around whatever a dead share may hold up, *watching* tells how the folder is watched at
-    present, and *on_new* is called when there are new jobs.
+    *settings* are those of its folders at present. *touching* is entered around whatever a dead share may hold up,
+    *watching* tells how the folder is watched at present, and *on_new* is called when there are new jobs.
     """
 
     def __init__(
@@ -54,13 +59,14 @@ class Admission:
         config: InboxConfig,
         store: JobStore,
         *,
+        settings: Callable[[], FolderSettings],
         max_attempts: int,
         watching: Callable[[], Watching],
         touching: Callable[[], AbstractContextManager[Touch]],
         on_new: Callable[[], None],
     ) -> None:
         self._inbox: Final = os.fsencode(config.path)
-        self._options = config.job_options()
+        self._settings = settings
         self._store = store
         self._max_attempts = max_attempts
         self._watching = watching
@@ -99,8 +105,11 @@ class Admission:
         """Whether files are unfinished that are worth looking at between two scans."""
         return bool(self._settling.active(now))
 
-    def compare(self, found: Scan, now: float) -> bool:
-        """Take what a scan found at *now*; whether there was time to note all that is gone."""
+    def compare(self, found: Scan, now: float, ignored: Collection[bytes] = ()) -> bool:
+        """Take what a scan found at *now*; whether there was time to note all that is gone.
+
+        Those *ignored* are there and count as gone.
+        """
         for path, fingerprint in found.recordings.items():
             known = self._known.get(path)
             if known is not fingerprint and known != fingerprint:
@@ -110,7 +119,8 @@ class Admission:
         hidden = tuple(place + b"/" for place in found.unreadable)
         missing = (self._known.keys() | self._settling.paths()) - found.recordings.keys() - found.unreadable.keys()
         for batch in self._for_a_while(_batches([path for path in missing if not path.startswith(hidden)])):
-            self._lost(batch)
+            self._lost([path for path in batch if path not in ignored], _GONE)
+            self._lost([path for path in batch if path in ignored], _IGNORED)
         return self._in_time
 
     def _for_a_while(self, items: Iterable[_T]) -> Iterator[_T]:
@@ -123,9 +133,9 @@ class Admission:
                 self._in_time = False
                 return
 
-    def _lost(self, paths: Sequence[bytes]) -> None:
-        for path in self._store.vanished(paths, utc_now()):
-            log.info("gone before its turn: %s", os.fsdecode(path), extra={"event": "job_vanished"})
+    def _lost(self, paths: Sequence[bytes], reason: str) -> None:
+        for path in self._store.vanished(paths, utc_now(), reason) if paths else ():
+            log.info("%s: %s", os.fsdecode(path), reason, extra={"event": "job_vanished"})
         for path in paths:
             self._known.pop(path, None)
             self._settling.forget(path)
@@ -193,7 +203,7 @@ class Admission:
             return None
         if newest is not None and newest.state in _IN_HAND:
             reason = "it changed while it was transcribed; its new content comes next"
-            self._settling.postpone(path, now + self._watching().settle_s, reason)
+            self._settling.postpone(path, now + self._watching().settle_s, reason, "changed")
             return None
         return self._new_job(path, fingerprint)
 
@@ -204,9 +214,10 @@ class Admission:
     def _put_off(self, path: bytes, examined: Examined, now: float) -> None:
         match examined.finding:
             case Finding.BLOCKED:
-                self._settling.postpone(path, now + BLOCKED_RETRY_S, examined.reason)
+                self._settling.postpone(path, now + BLOCKED_RETRY_S, examined.reason, "source_blocked")
             case Finding.EMPTY | Finding.BUSY:
-                self._settling.postpone(path, now + self._watching().settle_s, examined.reason)
+                until = now + self._watching().settle_s
+                self._settling.postpone(path, until, examined.reason, examined.finding.value)
             case _:
                 pass  # changed or gone since: the next look or scan sees it
 
@@ -248,8 +259,19 @@ class Admission:
         return [(path, reason) for path, reason in reasons if self._told.get(path) != reason]
 
     def _new_job(self, path: bytes, fingerprint: Fingerprint) -> NewJob:
-        options = self._options
-        return NewJob(path, self._inbox, fingerprint, options.to_dict(), options.digest(), self._max_attempts)
+        return new_job(path, fingerprint, self._settings(), self._max_attempts)
+
+    @property
+    def n_arriving(self) -> int:
+        """How many files are unfinished."""
+        return len(self._settling.paths())
+
+    def arriving(self, limit: int) -> list[Arriving]:
+        """The unfinished files, *limit* at the most."""
+        return [
+            Arriving(path, watched.key or ("" if watched.reason else "arriving"), watched.reason)
+            for path, watched in islice(self._settling.items(), limit)
+        ]
 
     def explain(self, path: bytes, now: float) -> str | None:
         """What the intake makes of an unfinished file, in words; None for one that it does not wait for."""

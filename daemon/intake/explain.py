@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from daemon.config import InboxConfig
+from daemon.intake.folder_settings import (
+    Effective,
+    Said,
+    around,
+    of_inbox,
+    resolve,
+    told_settings,
+)
 from daemon.intake.rules import judge_path
+from daemon.intake.settings_files import read_settings
+from daemon.intake.settings_mistakes import FILE_NAME, Mistake, Mistaken
 from daemon.shares import NoAnswer, within
+from daemon.words import catalogue
 from storage.reading import JobQueries
 from storage.records import Job
 
@@ -42,20 +53,54 @@ def explain(
     verdict = judge_path(place.parts, recursive=inbox.recursive)
     if not verdict.recording:
         return Explanation(verdict.rule, (where, verdict.rule), None)
+    name = os.fsencode(path)
+    settings, mistakes = _settings(inbox, name, jobs)
+    if settings.ignores(name):
+        rule = f"ignored: so say the settings in {settings.origins['ignore']}"
+        return Explanation(rule, (where, verdict.rule, rule, *mistakes), None)
     try:
         readable, on_disk = within(_SHARE_S, "explain", partial(_on_disk, inbox.path, place))
     except NoAnswer:
         readable, on_disk = False, f"on disk: the share does not answer within {_SHARE_S:g} s"
-    lines = [where, verdict.rule, on_disk]
-    name = os.fsencode(path)
+    told = told_settings(settings.options(), settings.told_origins())[: len(settings.told_origins())]
+    lines = [where, verdict.rule, on_disk, *(f"setting: {line}" for line in told), *mistakes]
     waiting = unfinished(name)
     job = jobs.newest(name) if jobs is not None else None
     lines += [waiting] if waiting else []
     lines += [_of_job(job)] if job is not None else []
     if readable and not waiting and job is None:
         lines.append("no job yet: the next scan finds it")
-    rule = waiting or (f"job {job.id} is {job.state}" if job is not None else lines[-1])
+    rule = waiting or (f"job {job.id} is {job.state}" if job is not None else lines[-1] if readable else on_disk)
     return Explanation(rule, tuple(lines), job.id if job is not None else None)
+
+
+def _settings(inbox: InboxConfig, path: bytes, jobs: JobQueries | None) -> tuple[Effective, list[str]]:
+    """The settings for *path*, as the files are now, and what is wrong in those files, a line each."""
+    root = os.fsencode(inbox.path)
+    if not inbox.may_set:
+        return of_inbox(inbox), []
+    places = list(around(root, os.path.dirname(path)))
+    kept = jobs.folder_settings(root) if jobs is not None else {}
+
+    def read() -> dict[bytes, Said | Mistaken]:
+        found = {place: read_settings(root, place) for place in places}
+        return {place: said for place, said in found.items() if said is not None}
+
+    try:
+        files = within(_SHARE_S, "explain", read)
+    except NoAnswer:
+        files = {place: Said(kept[place]) for place in places if place in kept}
+
+    def told(mistakes: Sequence[Mistake]) -> str:
+        return "; ".join(mistake.told(catalogue("en")) for mistake in mistakes)
+
+    resolved = resolve(inbox, files, kept)
+    lines = [
+        f"mistake in {os.fsdecode(os.path.join(folder, os.fsencode(FILE_NAME)))}: {told(mistakes)}"
+        + ("; what it said before still counts" if folder in resolved.good else "")
+        for folder, mistakes in resolved.mistakes.items()
+    ]
+    return resolved.settings.of_recording(path), lines
 
 
 def _find(path: Path, inboxes: Sequence[InboxConfig]) -> tuple[InboxConfig, Path] | None:

@@ -7,16 +7,20 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Final
 
 from daemon.clock import monotonic_s, utc_now
 from daemon.config import InboxConfig
 from daemon.errors import AlreadyRunning
+from daemon.folderpage.gathering import LISTED, Seen
+from daemon.folderpage.keeping import FolderPages
 from daemon.intake.admission import Admission, after
+from daemon.intake.disk import Disk
 from daemon.intake.root import Root
 from daemon.intake.scanner import Scan, scan
+from daemon.intake.settings_files import SettingsFiles
 from daemon.intake.watch import Watch
 from daemon.intake.watching import POLL_SCAN_S, Watching
 from daemon.locks import Owner
@@ -38,7 +42,8 @@ class Inbox:
     """An actor. `open` first, then `step` by a thread of its own: the only one that touches the folder, and may hang.
 
     After each scan *settle* is called to end what an earlier daemon was publishing there. When the folder is seen first
-    and whenever it comes back, leftovers are removed; no job of it may begin before (`ready`).
+    and whenever it comes back, leftovers are removed; no job of it may begin before (`ready`). *pages* tell people in
+    the folder how it stands.
     """
 
     def __init__(
@@ -50,17 +55,22 @@ class Inbox:
         on_new: Callable[[], None],
         share: Share | None = None,
         settle: Callable[[], None] = lambda: None,
+        pages: FolderPages | None = None,
     ) -> None:
         self.config = config
         self._share = share or Share()
         self._settle_leftovers = settle
+        self._pages = pages
+        self._notes: Collection[bytes] = ()
         self.path: Final = os.fsencode(config.path)
         self._watch = Watch(config, self.scan_now)
         self._store = store
         self._on_new = on_new
+        self._settings = SettingsFiles(config, store)
         self._admission = Admission(
             config,
             store,
+            settings=lambda: self._settings.settings,
             max_attempts=max_attempts,
             watching=lambda: self.watching,
             touching=self._touching,
@@ -75,6 +85,7 @@ class Inbox:
         self._look_now = True
         self._scanned_at = float("-inf")
         self._scan_took_s = 0.0
+        self._disk: Disk | None = None
         self._offline = ""
         self._arrived = False
         self.looked: Final = threading.Event()
@@ -97,8 +108,24 @@ class Inbox:
         """How it is watched at present."""
         return self._watch.how
 
+    @property
+    def degraded(self) -> str:
+        """Why it is polled although events should tell; empty where they do, or never could. Safe from any thread."""
+        return self._watch.degraded
+
+    @property
+    def scan_took_s(self) -> float | None:
+        """How long the last scan took; None before the first. Safe from any thread."""
+        return self._scan_took_s if self._arrived else None
+
+    @property
+    def disk(self) -> Disk | None:
+        """The room that its disk had at the last scan; None while it is not known. Safe from any thread."""
+        return None if self.offline else self._disk
+
     def open(self, owner: Owner) -> None:
         """Learn from the history what is known of the inbox; the first step takes it for *owner*."""
+        self._settings.learn()
         self._admission.learn()
         self._root = Root(self.config.path, owner)
 
@@ -135,6 +162,8 @@ class Inbox:
     def close(self) -> None:
         """Stop watching and give the inbox back. It touches the folder, and may hang with that."""
         with self._share.touching():
+            if self._pages is not None and self._root is not None and self._root.stands():
+                self._pages.stop()
             self._watch.end()
             if self._root is not None:
                 self._root.release()
@@ -163,12 +192,20 @@ class Inbox:
         self._admission.admit(now)
         if not self._admission.tell(now):
             self._look_now = True
+        self._tell_people(now)
         if self._admission.backlog:
             return _SHORT_S
         if self._admission.active(now):
             return min(RESTAT_S, self.watching.settle_s / 2)
         until_scan_s = self._scanned_at + self._scan_interval_s - now
         return max(_SHORT_S, min(self._gap_s if self._look_now else _RESTING, until_scan_s))
+
+    def _tell_people(self, now: float) -> None:
+        pages, admission = self._pages, self._admission
+        if pages is None or not pages.due(now) or self._root is None or not self._arrived or self._offline:
+            return
+        seen = Seen(admission.known, admission.arriving(LISTED), admission.n_arriving, self._notes)
+        pages.look(now, seen, self._touching, self._root.stands)
 
     # When to search.
 
@@ -211,11 +248,17 @@ class Inbox:
             self.looked.set()
         self._scan_took_s = monotonic_s() - began
         self._scanned_at = now
+        self._notes = found.failure_notes
         with self._touching():
+            self._disk = Disk.of(self.path)
             self._settle_leftovers()
         if self._offline or not self._arrived:
             self._come_back(found)
-        if not self._admission.compare(found, after(now, began)):
+        with self._touching() as touch:
+            if self._settings.update(found, touch.renew):
+                self._look_now = True
+        ignored = self._settings.leave_alone(found, self._admission.known)
+        if not self._admission.compare(found, after(now, began), ignored):
             self._look_now = True
         self._try_blocked()
 
@@ -236,7 +279,13 @@ class Inbox:
             self._watch.end()  # after a mount it is alive and blind
         if self._wake is not None:
             self._watch.check(now)  # before the scan, so that nothing comes in between
-        found = scan(self.path, recursive=self.config.recursive, alive=touch.renew, known=self._admission.known)
+        found = scan(
+            self.path,
+            recursive=self.config.recursive,
+            alive=touch.renew,
+            known=self._admission.known,
+            ignored=self._settings.ignored(),
+        )
         if not self._root.stands():
             raise OSError(errno.ESTALE, "it went away while it was searched")
         return found

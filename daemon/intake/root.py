@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from daemon.folderpage.names import is_own_sign
 from daemon.locks import INBOX_MARKER, Lock, Owner
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class Root:
             return False
 
     def _refuse_the_unknown(self, identity: _Identity) -> None:
-        if not os.listdir(self._folder):
+        # A page of ours may have been written just when the mount went away.
+        if all(is_own_sign(name) for name in os.listdir(self._folder)):
             raise OSError(errno.ENODEV, f"it is empty and without our marker; is the share mounted? {_REMEDY}")
         if self._taken is not None and self._taken[0] != identity[0]:
             raise OSError(errno.ENODEV, f"another filesystem is in its place; is the share mounted? {_REMEDY}")

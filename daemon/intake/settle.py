@@ -16,7 +16,7 @@ class Watched:
     """A file that is not finished yet; times are monotonic seconds.
 
     *fingerprint* is what it was at *changed_at*. It is looked at again from *resume_at* on. *reason* is why it was
-    put off, in words; empty while it is simply settling.
+    put off, in words, and *key* the same for `daemon.words`; both are empty while it is simply settling.
     """
 
     fingerprint: Fingerprint
@@ -24,6 +24,7 @@ class Watched:
     changed_at: float
     resume_at: float
     reason: str = ""
+    key: str = ""
 
 
 class Settling:
@@ -41,9 +42,9 @@ class Settling:
         elif watched.fingerprint != fingerprint:
             self._files[path] = Watched(fingerprint, watched.first_seen, now, now)
 
-    def postpone(self, path: bytes, until: float, reason: str) -> None:
-        """Leave *path* alone until then, for *reason*, unless it changes before."""
-        self._files[path] = replace(self._files[path], resume_at=until, reason=reason)
+    def postpone(self, path: bytes, until: float, reason: str, key: str = "") -> None:
+        """Leave *path* alone until then, for *reason*, which is *key* for `daemon.words`, unless it changes before."""
+        self._files[path] = replace(self._files[path], resume_at=until, reason=reason, key=key)
 
     def forget(self, path: bytes) -> None:
         """*path* is finished or gone."""

@@ -29,6 +29,8 @@ class Watch:
         self._watcher: Watcher | None = None
         self._began = 0.0
         # The share may hang: until the thread of the inbox calls `choose_anew`, the path is taken as it is written.
+        self.degraded = ""
+        """Why the folder is polled although its filesystem has events; empty where that is not so."""
         self.how: Watching = choose_watching(config, filesystem_of(config.path, follow=False))
 
     def check(self, now: float) -> bool:
@@ -64,6 +66,7 @@ class Watch:
     def choose_anew(self) -> None:
         """Another folder is there, maybe on another filesystem."""
         self.end()
+        self.degraded = ""
         self.how = choose_watching(self._config, filesystem_of(self._config.path))
 
     def _begin(self, now: float) -> None:
@@ -80,6 +83,7 @@ class Watch:
 
     def _poll_instead(self, reason: str) -> None:
         self.end()
+        self.degraded = reason
         interval_s = self._config.scan_interval_s or POLL_SCAN_S
         self.how = replace(self.how, events=False, reason=reason, scan_interval_s=interval_s)
         log.info("inbox %s is polled: %s", self._config.path, reason, extra={"event": "inbox_polled"})

@@ -30,6 +30,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from daemon.folderpage.names import is_own_sign
+
 log = logging.getLogger(__name__)
 
 PROBE_PREFIX: Final = ".tr-probe-"
@@ -128,7 +130,7 @@ class Watcher:
     def heard(self, path: str | bytes) -> None:
         """An event came (called on watchdog's thread)."""
         self._proved = True
-        if not os.path.basename(os.fsdecode(path)).startswith(PROBE_PREFIX):
+        if not is_own_sign(os.path.basename(os.fsdecode(path))):
             self._wake()
 
     @property

@@ -7,15 +7,16 @@ import logging
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from daemon.failpoints import reached
 from daemon.options import JobOptions
-from daemon.outputs.formats import Document
+from daemon.outputs.document import Document
+from daemon.suspects import Suspect
 from daemon.transcript import Segment, Transcript, Word
-from storage.records import Fingerprint, StoredSegment
+from storage.records import Fingerprint, StoredSegment, StoredSuspect
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class KeptDocuments:
         """Keep it; it is on disk when this returns. Raises OSError."""
         path = self._path(job_id)
         temporary = path.with_suffix(".part")
-        content = json.dumps({"version": _VERSION, **asdict(kept)}, ensure_ascii=True)
+        content = json.dumps({"version": _VERSION, **fields_of(kept)}, ensure_ascii=True)
         with temporary.open("w", encoding="ascii") as file:
             file.write(content)
             file.flush()
@@ -77,6 +78,10 @@ class KeptDocuments:
             leftover.unlink()
         return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
 
+    def present(self) -> list[int]:
+        """The jobs that something is kept for at present; changes nothing, so it may be asked while others save."""
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
+
     def _path(self, job_id: int) -> Path:
         return self._folder / f"{job_id}.json"
 
@@ -89,9 +94,14 @@ def lines_of(transcript: Transcript) -> tuple[StoredSegment, ...]:
     )
 
 
+def stretches_of(document: Document) -> tuple[StoredSuspect, ...]:
+    """The stretches of *document* to listen to, as the history keeps them."""
+    return tuple(StoredSuspect(**asdict(suspect)) for suspect in document.suspects)
+
+
 def packed(kept: Kept) -> bytes:
-    """*kept* for the history, compressed: an hour of speech is about 50 kB."""
-    return zlib.compress(json.dumps({"version": _VERSION, **asdict(kept)}, ensure_ascii=True).encode("ascii"))
+    """*kept* for the history, compressed: an hour of speech is about 125 kB, two thirds of it the words."""
+    return zlib.compress(json.dumps({"version": _VERSION, **fields_of(kept)}, ensure_ascii=True).encode("ascii"))
 
 
 def unpacked(content: bytes) -> Kept | None:
@@ -103,14 +113,27 @@ def unpacked(content: bytes) -> Kept | None:
         return None
 
 
+def fields_of(kept: Kept) -> dict[str, Any]:
+    """*kept* as JSON types; a word, of which there are many, is a list of its fields."""
+    transcript = kept.document.transcript
+    fields = asdict(replace(kept, document=replace(kept.document, transcript=replace(transcript, segments=()))))
+    fields["document"]["transcript"]["segments"] = [
+        asdict(replace(segment, words=()))
+        | {"words": [[word.start_s, word.end_s, word.text, word.probability] for word in segment.words]}
+        for segment in transcript.segments
+    ]
+    return fields
+
+
 def kept_from(content: Mapping[str, Any]) -> Kept:
-    """What `asdict` made of one, through JSON. Raises LookupError, TypeError, ValueError."""
+    """What `fields_of` made of one, through JSON. Raises LookupError, TypeError, ValueError."""
     fields = dict(content["document"])
     transcript = dict(fields.pop("transcript"))
     segments = tuple(_segment(segment) for segment in transcript.pop("segments"))
     document = Document(
         transcript=Transcript(segments=segments, **transcript),
         options=JobOptions.from_dict(fields.pop("options")),
+        suspects=tuple(_suspect(suspect) for suspect in fields.pop("suspects", ())),
         **fields,
     )
     return Kept(document, Fingerprint(**content["fingerprint"]), content["options_digest"])
@@ -118,5 +141,12 @@ def kept_from(content: Mapping[str, Any]) -> Kept:
 
 def _segment(content: Mapping[str, Any]) -> Segment:
     fields = dict(content)
-    words = tuple(Word(**word) for word in fields.pop("words"))
+    # Until 0.1 words were kept as objects, with the names of their fields.
+    kept: list[Any] = fields.pop("words")
+    words = tuple(Word(*(word.values() if isinstance(word, dict) else word)) for word in kept)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # JSON
     return Segment(words=words, suspect=tuple(fields.pop("suspect")), **fields)
+
+
+def _suspect(content: Mapping[str, Any]) -> Suspect:
+    fields = dict(content)
+    return Suspect(reasons=tuple(fields.pop("reasons")), **fields)

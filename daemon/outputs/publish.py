@@ -42,10 +42,11 @@ class NameTaken(Exception):
 
 
 def stage(
-    recording: bytes, contents: Mapping[Format, bytes], ours: Ours, like: bytes | None = None
+    recording: bytes, contents: Mapping[Format, bytes], ours: Ours, like: bytes | None = None, *, suffix: str = ""
 ) -> tuple[Output, ...]:
     """Write *contents* under temporary names beside *recording*, synced, the text last.
 
+    *suffix* comes before the extensions of their names (`daemon.outputs.naming`).
     Who may read them follows the folder and the recording, which is at *like* if not here (`daemon.outputs.access`).
     Raises OutputBlocked where the folder cannot be written, SourceVanished where it is gone; then nothing is left.
     """
@@ -55,10 +56,11 @@ def stage(
         names = choose_names(
             os.fsdecode(name),
             tuple(contents),
-            _neighbours(folder, name),
+            _neighbours(folder, name, suffix),
             lambda output: _usable(os.path.join(folder, os.fsencode(output)), ours),
             _longest_name(folder),
             lambda output: _is_there(os.path.join(folder, os.fsencode(output)), ours),
+            suffix,
         )
         access = access_for(folder, like or recording)
         try:
@@ -75,14 +77,15 @@ def stage(
     return tuple(staged)
 
 
-def _neighbours(folder: bytes, name: bytes) -> list[str]:
-    """The names in *folder*; of very many only those of recordings that differ from *name* in their extension."""
+def _neighbours(folder: bytes, name: bytes, suffix: str) -> list[str]:
+    """The names in *folder*; of very many those of recordings whose stem is that of *name*, or with *suffix*."""
     with os.scandir(os.fsdecode(folder)) as entries:
         names = [entry.name for entry in itertools.islice(entries, _MANY + 1)]
     if len(names) <= _MANY:
         return names
     stem = os.fsdecode(name).rpartition(".")[0]
-    others = [f"{stem}.{extension}" for low in EXTENSIONS for extension in (low, low.upper())]
+    stems = dict.fromkeys((stem, f"{stem}{suffix}"))
+    others = [f"{one}.{extension}" for one in stems for low in EXTENSIONS for extension in (low, low.upper())]
     own = _inode(os.path.join(folder, name))  # where case does not matter, it is found by other names too
     found = [other for other in others if _inode(os.path.join(folder, os.fsencode(other))) not in (None, own)]
     return [os.fsdecode(name), *found]

@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 
+from daemon.outputs.subtitles import Shape
 from tests.harness import DATA, MakeDaemon, copy_sample, word_error_rate
+from tests.subtitle_rules import broken_rules, read_srt
 
 Texts = dict[str, dict[str, Any]]
 
 
 def test_every_kind_of_sample_ends_with_the_right_words(make_daemon: MakeDaemon, texts: Texts) -> None:
-    """All formats, languages and sampling rates, silence, a tone and a broken file: words, or a reason in words."""
+    """All formats, languages and sampling rates, silence, a tone and a broken file: words, or a reason in words.
+
+    Their subtitles keep the rules.
+    """
     daemon = make_daemon().start()
     for name in texts:
         shutil.copyfile(DATA / name, daemon.inbox / name)
@@ -39,6 +44,8 @@ def test_every_kind_of_sample_ends_with_the_right_words(make_daemon: MakeDaemon,
         assert jobs[name]["outcome"] == "ok"
         assert jobs[name]["language"] == expected["language"]
         errors[name] = word_error_rate(expected["text"], (daemon.inbox / name).with_suffix(".txt").read_text("utf-8"))
+        subtitles = read_srt((daemon.inbox / name).with_suffix(".srt").read_text("utf-8"))
+        assert [one for one in broken_rules(subtitles, Shape()) if not one.unavoidable] == [], name
     assert max(errors.values()) <= 0.2, errors
     assert sum(errors.values()) / len(errors) <= 0.06, errors
     assert daemon.stop() == 0
@@ -66,7 +73,7 @@ def test_the_outputs_say_where_they_come_from(make_daemon: MakeDaemon) -> None:
     assert len(words) > 60
     assert all(word["start"] <= word["end"] for word in words)
     cues = recording.with_suffix(".srt").read_text("utf-8").count(" --> ")
-    assert cues == len(segments)
+    assert cues == content["subtitles"]["n_cues"]
 
 
 @pytest.mark.fault(5, "each way, into a real daemon")
@@ -165,7 +172,7 @@ def test_a_recording_deleted_in_the_middle_of_its_job_leaves_nothing(make_daemon
     recording.unlink()
     (job,) = daemon.wait_ended(1)
     assert job["state"] == "vanished"
-    daemon.until(lambda: os.listdir(daemon.inbox) == [".transcribed-inbox"], "the folder to be as it was", 10)
+    daemon.until(lambda: daemon.names() == [".transcribed-inbox"], "the folder to be as it was", 10)
     copy_sample("memo.wav", recording)
     assert daemon.wait_ended(2)[1]["state"] == "done"
 
@@ -220,7 +227,6 @@ def test_hostile_names_are_transcribed_and_logged_on_one_line_each(make_daemon: 
         shutil.copyfile(DATA / "memo.wav", os.path.join(os.fsencode(daemon.inbox), name))
     jobs = daemon.wait_ended(len(names))
     assert {job["outcome"] for job in jobs} <= {"ok", "duplicate"}, jobs
-    texts = [name for name in os.listdir(os.fsencode(daemon.inbox)) if name.endswith(b".txt")]
-    assert len(texts) == len(names)
+    assert len(daemon.transcripts()) == len(names)
     assert daemon.stop() == 0
     assert all(isinstance(record, dict) for record in daemon.records())

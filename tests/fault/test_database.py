@@ -18,7 +18,7 @@ HISTORY_LOST = 75
 
 def transcripts(daemon: Daemon) -> dict[str, tuple[str, int]]:
     """The text and the inode of every transcript: one that is written again has another inode."""
-    return {path.name: (path.read_text(), path.stat().st_ino) for path in daemon.inbox.glob("*.txt")}
+    return {path.name: (path.read_text(), path.stat().st_ino) for path in daemon.transcripts()}
 
 
 def ask(daemon: Daemon, query: str) -> list[tuple[object, ...]]:

@@ -21,10 +21,12 @@ from daemon.errors import (
     DecoderKilled,
     EmptyRecording,
     JobCancelled,
+    RecordingError,
     RecordingTooLarge,
     SpoolBlocked,
     UnreadableRecording,
 )
+from storage.records import Told
 
 DATA = Path(__file__).parent.parent / "data"
 SHORT = DATA / "memo.wav"
@@ -218,23 +220,24 @@ def test_one_that_waits_for_a_worker_can_be_cancelled(pools: Pools, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "error"),
+    ("content", "error", "told"),
     [
-        (b"", EmptyRecording),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(20), UnreadableRecording),
-        (b"\x7fELF" + bytes(100), UnreadableRecording),
+        (b"", EmptyRecording, Told("empty")),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(20), UnreadableRecording, Told("cut_off")),
+        (b"\x7fELF" + bytes(100), UnreadableRecording, Told("not_audio")),
         (b"RIFF\x00\x00\x01\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x01\x00\x00\x00\x02\x00\x00\x00\x02\x00\x10\x00"
-         b"data\x00\x00\x01\x00" + bytes(65536), RecordingTooLarge),
+         b"data\x00\x00\x01\x00" + bytes(65536), RecordingTooLarge, Told("odd_rate", {"rate_hz": 1})),
     ],
 )  # fmt: skip
 def test_each_reason_arrives_as_its_own_error(
-    pools: Pools, tmp_path: Path, content: bytes, error: type[Exception]
+    pools: Pools, tmp_path: Path, content: bytes, error: type[RecordingError], told: Told
 ) -> None:
-    """Empty, unreadable and too large are told apart, and none of them ends the worker."""
+    """Empty, unreadable and too large are told apart, in any language, and none of them ends the worker."""
     pool = pools()
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
         decode(pool, tmp_path / "a.wav")
+    assert raised.value.told == told
     assert len(pool.pids()) == 1
 
 

@@ -20,7 +20,7 @@ def _assert_all_done(daemon: Daemon, jobs: list[dict[str, Any]], n_jobs: int) ->
         assert job["attempt"] <= 3
     # The probe of the watch is there for five seconds, and the jobs may be done before.
     daemon.until(lambda: not daemon.leftovers(), "the temporary files to go", 10)
-    assert len(list(daemon.inbox.glob("*.txt"))) == n_jobs
+    assert len(daemon.transcripts()) == n_jobs
 
 
 @pytest.mark.fault(43, "SIGKILL of the real engine")
@@ -36,7 +36,7 @@ def test_engine_killed_in_a_job(make_daemon: MakeDaemon) -> None:
     _assert_all_done(daemon, daemon.wait_ended(3), 3)
     assert daemon.children("daemon.engine.server") != [engine]
     assert daemon.process.poll() is None
-    texts = {path.read_text() for path in daemon.inbox.glob("*.txt")}
+    texts = {path.read_text() for path in daemon.transcripts()}
     assert len(texts) == 1
     assert daemon.has_logged("engine_died")
 
@@ -56,7 +56,7 @@ def test_engine_killed_with_ten_recordings_inside(make_daemon: MakeDaemon) -> No
     _assert_all_done(daemon, daemon.wait_ended(len(samples)), len(samples))
     _assert_all_done(quiet, quiet.wait_ended(len(samples)), len(samples))
     assert daemon.has_logged("engine_died")
-    texts = [{path.name: path.read_text() for path in run.inbox.glob("*.txt")} for run in (quiet, daemon)]
+    texts = [{path.name: path.read_text() for path in run.transcripts()} for run in (quiet, daemon)]
     assert texts[0] == texts[1]
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from daemon.errors import TranscribedError
+from daemon.intake.settings_mistakes import NOTE_NAME
 from daemon.options import Format
 from daemon.outputs import publish
 from daemon.outputs.access import Access
@@ -99,6 +100,18 @@ def a_full_folder(world: World) -> None:
     go_on(world)
 
 
+def a_mistake_in_settings(world: World) -> None:
+    """It is answered beside them; once it is mended, the answer goes."""
+    settings = world.folder / "transcribed.toml"
+    settings.write_text('task = "translate"')
+    a_recording(world)
+    settings.write_text("mistake = 1")
+    go_on(world)
+    settings.write_text('language = "de"')
+    write(world, "b.wav")
+    go_on(world)
+
+
 def no_hard_links(world: World) -> None:
     """A share without hard links: a name is reserved and renamed over."""
     world.disk.refuse = lambda call, _path: OSError(1, "no links here") if call == "link" else None
@@ -125,7 +138,16 @@ def an_old_process_wakes(world: World) -> None:
     go_on(world)
 
 
-STORIES = [an_old_process_wakes, a_recording, a_second_version, a_touch, two_of_one_stem, a_full_folder, no_hard_links]
+STORIES = [
+    an_old_process_wakes,
+    a_recording,
+    a_second_version,
+    a_touch,
+    two_of_one_stem,
+    a_full_folder,
+    no_hard_links,
+    a_mistake_in_settings,
+]
 
 
 def count_calls(make_world: MakeWorld, story: Story) -> list[str]:
@@ -150,6 +172,8 @@ def find_break(make_world: MakeWorld, story: Story, *, power_cut: bool, step: in
         broken = world.broken(at_rest=False)
         world.settle()
         broken += world.broken()
+        if (world.folder / NOTE_NAME).exists():
+            broken.append("an answer to settings that are mended is still there")
         if broken:
             return [f"ended at call {number} of {len(places)}, {place!r}", *broken]
     return []
@@ -228,8 +252,10 @@ def claims_without_a_lease(patch: pytest.MonkeyPatch) -> None:
 def names_before_the_intent(patch: pytest.MonkeyPatch) -> None:
     stage = publish.stage
 
-    def stage_and_commit(recording: bytes, contents: Mapping[Format, bytes], ours: publish.Ours) -> tuple[Output, ...]:
-        outputs = stage(recording, contents, ours)
+    def stage_and_commit(
+        recording: bytes, contents: Mapping[Format, bytes], ours: publish.Ours, *, suffix: str = ""
+    ) -> tuple[Output, ...]:
+        outputs = stage(recording, contents, ours, suffix=suffix)
         publish.commit(outputs, ours)
         return outputs
 

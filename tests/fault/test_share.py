@@ -18,12 +18,13 @@ from typing import Any, ClassVar, Self
 
 import pytest
 
-from daemon import actor, inboxes, service, shares
+from daemon import actor, inboxes, parts, shares
 from daemon.config import Config, Loaded
 from daemon.control import ask
 from daemon.doctor import examine
 from daemon.engine.client import Checkpoint, Request
 from daemon.errors import OutputBlocked
+from daemon.folderpage.names import PAGE_NAMES
 from daemon.intake import explain as explain_module
 from daemon.intake.explain import explain
 from daemon.locks import INBOX_MARKER
@@ -75,6 +76,11 @@ class _Status:
     seats: tuple[Any, ...] = ()
     state = "ready"
     __dataclass_fields__: ClassVar[dict[str, Any]] = {}
+
+
+def files(folder: Path) -> list[str]:
+    """What is in *folder* but what we tell people there."""
+    return [path.name for path in folder.iterdir() if path.name not in PAGE_NAMES]
 
 
 class Office(Service):
@@ -177,7 +183,7 @@ def office(tmp_path: Path, share: Share, engine: FakeEngine, monkeypatch: pytest
     monkeypatch.setattr(actor, "STALE_S", 1.5)
     monkeypatch.setattr(actor, "LONGEST_REST_S", 0.5)
     for name, made in {"n_in_hand": 1, "make_engine": engine, "make_decode_pool": FakeDecode()}.items():
-        monkeypatch.setattr(service, name, giving(made))
+        monkeypatch.setattr(parts, name, giving(made))
     return Office(tmp_path, share)
 
 
@@ -219,7 +225,7 @@ def test_row_27_a_job_that_hangs_takes_no_place(office: Office, share: Share, en
         until(text.exists, "the transcript")
         until(lambda: office.states(office.remote) == ["done"], "its job")
         assert engine.n_calls == 4
-        assert sorted(path.name for path in share.backing.iterdir()) == [INBOX_MARKER, "a.txt", "a.wav"]
+        assert sorted(files(share.backing)) == [INBOX_MARKER, "a.txt", "a.wav"]
 
 
 @pytest.mark.fault(27, "a hung share at the start")
@@ -338,7 +344,7 @@ def test_row_16_and_17_a_folder_that_cannot_be_written(
         until(text.exists, "the transcript, long before the next try by the clock")
         until(lambda: office.states(office.remote) == ["done"], "its job")
         assert engine.n_calls == 1
-        until(lambda: len(list(share.backing.iterdir())) == 3, "no leftovers")
+        until(lambda: len(files(share.backing)) == 3, "no leftovers")
 
 
 @pytest.mark.fault(26, "a share that comes back")
@@ -374,7 +380,7 @@ def test_row_26_what_was_being_published_when_the_share_was_lost(
         assert share.mount()
         until((share.backing / "a.txt").exists, "the transcript")
         until(lambda: again.states(again.remote) == ["done"], "its job")
-        until(lambda: len(list(share.backing.iterdir())) == 3, "no leftovers")
+        until(lambda: len(files(share.backing)) == 3, "no leftovers")
 
 
 @pytest.fixture

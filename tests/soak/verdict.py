@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from daemon.folderpage.names import is_own_sign
 from daemon.history import open_history
 from daemon.outputs.kept import KeptDocuments
 from daemon.sidecars import adopt
@@ -260,7 +261,8 @@ def ends(history: History, recordings: Sequence[Recording]) -> Mapping[str, Coun
 
 def transcripts(inbox: Path) -> int:
     """How many files of transcripts there are."""
-    return sum(name.endswith(TRANSCRIPTS) for _, _, names in os.walk(inbox) for name in names)
+    files = [name for _, _, names in os.walk(inbox) for name in names]
+    return sum(name.endswith(TRANSCRIPTS) and not is_own_sign(name) for name in files)
 
 
 def _digest(path: bytes) -> str:

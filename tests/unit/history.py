@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment
+from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment, StoredSuspect
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 INBOX = b"/srv/inbox"
@@ -47,11 +47,14 @@ def claim(store: JobStore, path: bytes, at: datetime, inbox: bytes = INBOX) -> J
 def publish(
     store: JobStore, job: Job, segments: Sequence[StoredSegment], at: datetime, told: Result | None = None
 ) -> None:
-    """*job* is done at *at* with these lines, and one text file."""
+    """*job* is done at *at* with these lines, one text file, and its first line as the place to listen to."""
     told = told or result()
     store.decoded(job, source_sha256="5" * 64, audio_s=120.0, declared_s=130.0, speech_s=90.0, at=at)
     text = Output("txt", job.path.rpartition(b".")[0] + b".txt", b"/srv/inbox/.tr-0.part", f"{job.id:064d}")
-    store.publishing(job, [text], told, at, segments)
+    doubtful = [
+        StoredSuspect(1, line.start_s, line.end_s, ("low_confidence",), line.text, 3.0, -0.7) for line in segments[:1]
+    ]
+    store.publishing(job, [text], told, at, segments, suspects=doubtful)
     store.finish(job, told, at)
 
 

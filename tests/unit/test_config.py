@@ -91,6 +91,17 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         hotwords = "Lindenstrasse"
         initial_prompt = "Guten Tag."
         word_timestamps = true
+        language_suffix = true
+        paragraph_pause_s = 0
+        paragraph_times = true
+        list_suspects = true
+        subtitle_line_chars = 37
+        subtitle_line_chars_cjk = 13
+        subtitle_lines = 1
+        subtitle_min_s = 0.8
+        subtitle_max_s = 6.5
+        subtitle_chars_per_s = 17
+        subtitle_gap_ms = 0
         formats = ["tsv", "txt", "tsv"]
         [engine]
         device = "cuda:1,0"
@@ -400,6 +411,15 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("[options]\nformats = []", ["options.formats = []", "at least one of txt, srt"]),
         ("[options]\nformats = ['txt', 'doc']", ["options.formats[1] = 'doc'"]),
         ("[options]\nformats = 'txt'", ["options.formats = 'txt'"]),
+        ("[options]\nlanguage_suffix = 'en'", ["options.language_suffix = 'en'", "boolean"]),
+        ("[[inbox]]\npath = '/i'\nmay_set = ['path']", ["inbox[0].may_set", "path is no setting of a folder"]),
+        ("[[inbox]]\npath = '/i'\nmay_set = 'all'", ["inbox[0].may_set = 'all'"]),
+        ("[options]\nparagraph_pause_s = -1", ["options.paragraph_pause_s = -1"]),
+        ("[options]\nsubtitle_line_chars = 8", ["options.subtitle_line_chars = 8", "equal to 16"]),
+        ("[options]\nsubtitle_lines = 0", ["options.subtitle_lines = 0"]),
+        ("[options]\nsubtitle_chars_per_s = nan", ["options.subtitle_chars_per_s = nan"]),
+        ("[options]\nsubtitle_gap_ms = 0.083", ["options.subtitle_gap_ms = 0.083", "integer"]),
+        ("[options]\nsubtitle_max_s = 0.5", ["options.subtitle_max_s = 0.5", "less than subtitle_min_s, which is 1"]),
         ("[engine]\ndevice = 'gpu'", ["engine.device = 'gpu'", "must be auto, cpu, cuda"]),
         ("[engine]\ncompute_type = 'Int 8'", ["engine.compute_type = 'Int 8'"]),
         ("[engine]\nmax_open = 0", ["engine.max_open = 0"]),

@@ -17,6 +17,7 @@ from daemon import shares as shares_module
 from daemon.ahead import Ahead
 from daemon.clock import monotonic_s
 from daemon.dispatch import RETRY_S, Dispatcher
+from daemon.ends import End
 from daemon.errors import (
     ConfigError,
     DecodeFailed,
@@ -40,7 +41,7 @@ from daemon.outputs.kept import KeptDocuments
 from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import LostJob, StorageBusy, StorageFull
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Result
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Result, Told
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 RESULT = Result(Outcome.OK, "", "en", 0.9, "base", "cpu", "int8", 2.0, 1, 2)
@@ -59,6 +60,7 @@ class Office:
         self.watched: set[bytes] = set()
         self.not_ready: list[bytes] = []
         self.blocked: list[bytes] = []
+        self.ended: list[End] = []
         self.ahead = Ahead(1, 1)
         self.woken = threading.Semaphore(0)
         self._kept = KeptDocuments(root / "kept")
@@ -71,6 +73,7 @@ class Office:
             wake=self.woken.release,
             not_ready=lambda: self.not_ready,
             blocked=lambda path: self.blocked.append(path),
+            on_end=lambda end: self.ended.append(end),
         )
 
     def _shop(self, patiently: Patiently) -> Workshop:
@@ -271,6 +274,7 @@ def test_what_may_pass_is_tried_again(office: Office, error: Exception) -> None:
     office.wait()
     job = office.job(job_id)
     assert (job.state, job.reason) == (JobState.FAILED, "died (given up after 3 attempts)")
+    assert job.told == Told("gave_up", {"attempts": 3})
 
 
 def due(office: Office, job: Job) -> None:
@@ -744,3 +748,44 @@ def test_a_blocked_folder_is_told(office: Office) -> None:
     office.fail_with(OutputBlocked("full"))
     office.run()
     assert office.blocked == [b"/inbox/0.wav"]
+
+
+def test_the_end_of_a_job_is_told(office: Office) -> None:
+    """Once it is in the history, with how it ended."""
+    job = office.run()
+    (end,) = office.ended
+    assert (end.job.id, end.outcome, end.reason) == (job.id, "ok", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (UnreadableRecording("no audio"), "failed"),
+        (Quarantined("it kills"), "quarantined"),
+        (SourceVanished("it is gone"), "vanished"),
+        (DecodeFailed("again"), None),
+        (EngineUnavailable("not now"), None),
+        (OutputBlocked("no room"), None),
+    ],
+)
+def test_only_an_end_is_told(office: Office, error: Exception, outcome: str | None) -> None:
+    """A job that is tried again, or waits, has not ended."""
+    office.fail_with(error)
+    office.run()
+    assert [end.outcome for end in office.ended] == ([outcome] if outcome else [])
+
+
+def test_the_last_attempt_is_an_end(office: Office) -> None:
+    """Then it is failed, and that is told."""
+    office.fail_with(DecodeFailed("again"))
+    office.enqueue(max_attempts=1)
+    office.dispatcher.step(0)
+    office.wait()
+    assert [(end.outcome, end.reason) for end in office.ended] == [("failed", "again")]
+
+
+def test_who_is_told_cannot_harm_a_job(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """What it raises is a bug, and logged; the job is done all the same."""
+    office.ended = None  # type: ignore[assignment]  # it cannot be appended to
+    assert office.run().state is JobState.DONE
+    assert "could not be told" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,13 @@ from daemon.config import (
     load,
 )
 from daemon.options import FORMATS
+from monitor.rules import loading as rules
 from storage.records import JobState
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
@@ -93,3 +96,11 @@ def test_the_architecture_names_every_state_and_only_modules_that_exist() -> Non
         parts = module.split(".")
         exists = any((ROOT / Path(*parts[:n])).with_suffix(".py").exists() for n in (len(parts), len(parts) - 1))
         assert exists or (ROOT / Path(*parts)).is_dir(), module
+
+
+def test_the_page_of_operations_names_every_rule_and_its_own_rules_load(tmp_path: Path) -> None:
+    """Whoever is told of an alert finds its name there; what it shows how to change can be changed so."""
+    assert [rule.name for rule in rules.load() if f"`{rule.name}`" not in OPERATIONS] == []
+    (example,) = re.findall(r"```toml\n(.*?)```", OPERATIONS, re.DOTALL)
+    load(_written(tmp_path, "[[inbox]]\npath = '/srv/inbox'\n" + example), {})
+    assert len(rules.load(tomllib.loads(example)["monitor"]["rules"])) == len(rules.load()) + 1

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from daemon.engine.assembly import DecodedSegment, DecodedWindow, assemble
 from daemon.transcript import Word
 
@@ -36,3 +38,10 @@ def test_words_stay_inside_their_segment() -> None:
     words = (Word(-1.0, 0.5, " One", 0.9), Word(0.4, 3.0, " two.", 0.123456))
     (segment,) = assemble([(10.0, 20.0, window(DecodedSegment(0.0, 2.0, " One two.", words)))])
     assert segment.words == (Word(10.0, 10.5, "One", 0.9), Word(10.5, 12.0, "two.", 0.1235))
+
+
+def test_a_line_has_the_language_of_its_window() -> None:
+    """Where each window has its own, that is not always the recording's."""
+    german = replace(window(DecodedSegment(0.0, 1.0, "Guten Tag.")), language="de")
+    (segment,) = assemble([(10.0, 20.0, german)])
+    assert segment.language == "de"

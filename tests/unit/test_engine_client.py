@@ -125,7 +125,7 @@ def test_no_speech_needs_no_engine(build: Build) -> None:
 
 
 def test_the_status_follows_the_engine(build: Build) -> None:
-    """Stopped, ready with what it runs on, down after a death, stopped again."""
+    """Stopped, ready with what it runs on, unloaded after a death that met no job, stopped again."""
     engine = build()
     assert engine.status().state == "stopped"
     engine.start("base")
@@ -133,7 +133,7 @@ def test_the_status_follows_the_engine(build: Build) -> None:
     assert (status.state, status.model, status.device, status.compute_type) == ("ready", "base", "fake", "int1")
     assert status.pid is not None
     os.kill(status.pid, 9)
-    wait_until(lambda: engine.status().state == "down")
+    wait_until(lambda: engine.status().state == "unloaded")
     assert engine.status().last_error == "killed by SIGKILL"
     run(engine, request())
     assert (engine.status().state, engine.status().n_restarts) == ("ready", 1)
@@ -184,13 +184,24 @@ def test_an_engine_that_keeps_dying_is_left_alone(build: Build) -> None:
         run(engine, request())
 
 
+def test_an_engine_that_dies_again_and_again_is_down(build: Build) -> None:
+    """Once or twice is nobody's business while no job is inside: the next one starts it. Three times in a row is."""
+    engine = build()
+    states: list[str] = []
+    for _ in range(3):
+        with pytest.raises(EngineDied):
+            run(engine, request("die-always"))
+        states.append(engine.status().state)
+    assert states == ["unloaded", "unloaded", "down"]
+
+
 @pytest.mark.fault(42, "SIGSTOP of the engine")
 def test_a_silent_engine_is_killed(build: Build) -> None:
     """A process without a heartbeat is taken for dead: it may hang in a driver for ever."""
     engine = build(limits=Limits(silence_s=0.5))
     with pytest.raises(EngineDied, match="no sign of life"):
         run(engine, request("freeze"))
-    assert engine.status().state == "down"
+    assert engine.status().state == "unloaded"
 
 
 @pytest.mark.fault(42, "an engine that lives and does nothing")
@@ -590,3 +601,20 @@ def test_closing_releases_the_waiting(build: Build, tmp_path: Path) -> None:
         for one in (inside, outside):
             with pytest.raises(EngineUnavailable):
                 one.result(20)
+
+
+def test_work_and_deaths_are_counted_beyond_the_process(build: Build) -> None:
+    """What a process did still counts when the next one works; deaths count until a job ends well."""
+    engine = build()
+    run(engine, request())
+    (seat,) = engine.status().seats
+    wait_until(lambda: engine.status().seats[0].work.n_windows >= 3)
+    assert seat.n_deaths == 0
+    with pytest.raises(EngineDied):
+        run(engine, request("die-always"))
+    assert engine.status().seats[0].n_deaths == 1
+    assert engine.status().seats[0].work.n_windows >= 3
+    run(engine, request())
+    (seat,) = engine.status().seats
+    assert (seat.n_deaths, seat.n_restarts) == (0, 1)
+    wait_until(lambda: engine.status().seats[0].work.n_windows >= 6)

@@ -492,3 +492,28 @@ def test_lanes_work_side_by_side() -> None:
 def test_a_full_device_is_told_from_a_broken_one(error: Exception, expected: bool) -> None:
     """The first passes, the second does not."""
     assert is_out_of_memory(error) is expected
+
+
+def test_what_was_done_is_counted() -> None:
+    """Windows, the places in their batches, those asked again, and those whose text is not believed in the end."""
+    whisper = FakeWhisper({1.0: [said(GOOD)], 2.0: [said(LOOP)] * len(LADDER)})
+    desk = Desk(whisper, most=4)
+    desk.ask(window(1.0), window(2.0))
+    desk.work()
+    counts = desk.lanes.counts
+    assert counts.n_windows == 1 + len(LADDER)
+    assert counts.n_places == 4 * desk.lanes.n_batches
+    assert counts.n_retries == len(LADDER) - 1
+    assert counts.n_flags == 1
+
+
+def test_a_batch_has_no_more_places_than_its_frames_allow() -> None:
+    """Long windows fill one by few; one that is alone as large as all fills it."""
+    whisper = FakeWhisper({1.0: [said(GOOD)], 2.0: [said(GOOD)]})
+    decoder = decoder_of(whisper)
+    limit = BatchLimit(8)
+    lanes = Lanes(decoder, board := Board(limit, max_frames=100), limit, n_lanes=0)
+    lanes.decode(window(1.0), Flow())
+    board.close()
+    lanes.run()
+    assert (lanes.counts.n_windows, lanes.counts.n_places) == (1, 1)

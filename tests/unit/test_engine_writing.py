@@ -42,7 +42,7 @@ def test_a_short_text_is_one_line_over_its_speech() -> None:
 
 
 def test_a_long_text_is_broken_into_lines_by_the_times_of_its_words() -> None:
-    """Which are left out where nobody asked for them."""
+    """Which stay with them, for the subtitles."""
     text = " We all went home early. It was late and dark. Nobody said a word."
     whisper = FakeWhisper()
     (decoded,) = write([draft(window(length_s=14.0), text)], decoder_of(whisper))
@@ -51,7 +51,7 @@ def test_a_long_text_is_broken_into_lines_by_the_times_of_its_words() -> None:
         "It was late and dark.",
         "Nobody said a word.",
     ]
-    assert all(line.words == () for line in decoded.segments)
+    assert all("".join(word.text for word in line.words) == line.text for line in decoded.segments)
     assert len(whisper.aligned) == 1
 
 
@@ -74,6 +74,15 @@ def test_the_lines_that_the_model_timed_are_kept() -> None:
         ]
         assert [len(line.words) for line in decoded.segments] == [int(words)] * 2
         assert (decoded.covered_s, len(whisper.aligned)) == (1.5, int(words))
+
+
+def test_a_timed_line_that_is_too_long_for_a_subtitle_gets_the_times_of_its_words() -> None:
+    """Asked for or not: a subtitle that is cut by guessing comes too early or too late."""
+    text = " word" * 18
+    tokens = (T0, *map(ord, text), T0 + 75)
+    whisper = FakeWhisper()
+    (decoded,) = write([draft(window(quality="faithful"), text, TIMED, tokens)], decoder_of(whisper))
+    assert [(line.text, len(line.words)) for line in decoded.segments] == [(text, 18)]
 
 
 def test_nothing_is_written_where_nobody_spoke() -> None:

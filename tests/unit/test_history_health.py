@@ -15,7 +15,7 @@ from daemon.ahead import Ahead
 from daemon.clock import utc_now
 from daemon.dispatch import Dispatcher
 from daemon.doctor import Check, Grade
-from daemon.health import HistoryHealth
+from daemon.health import MET_S, HistoryHealth
 from daemon.outputs.kept import KeptDocuments
 from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import StorageDamaged, StorageFull
@@ -139,3 +139,24 @@ def test_the_doctor_reads_the_newest_snapshot_and_says_how_old_it_is(office: Off
     old.write_bytes(b"rubbish" * 1000)
     assert snapshot_check(database).grade is Grade.BAD
     assert utc_now() > AT
+
+
+def test_trouble_is_told_for_as_long_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that failed for a minute, a missing reserve until it is made, a lost history for ever."""
+    now = [1000.0]
+    monkeypatch.setattr("daemon.health.monotonic_s", lambda: now[0])
+    reserve = Reserve(tmp_path / "there" / "reserve", 1000)
+    health = HistoryHealth(reserve)
+    assert health.trouble() == ""
+    health.restock()
+    assert "reserve" in health.trouble()
+    (tmp_path / "there").mkdir()
+    health.restock()
+    assert health.trouble() == ""
+    health.met("database is locked")
+    now[0] += MET_S - 1
+    assert health.trouble() == "database is locked"
+    now[0] += 1
+    assert health.trouble() == ""
+    health.lose("the file is gone")
+    assert health.trouble() == "the file is gone"

@@ -27,6 +27,7 @@ from daemon.outputs.kept import Kept, KeptDocuments
 from daemon.recovery import recover
 from daemon.shares import NoAnswer
 from daemon.sidecars import Sidecar, adopt
+from daemon.suspects import Suspect
 from daemon.transcript import Segment, Transcript
 from storage.errors import StorageDamaged, StorageError, StorageFull
 from storage.jobs import JobStore
@@ -75,7 +76,8 @@ class State:
         recording.write_bytes(b"audio")
         fingerprint = Fingerprint.of(recording.stat())
         path = os.fsencode(recording)
-        self.store.enqueue([NewJob(path, os.fsencode(self.inbox), fingerprint, {"model": "base"}, "digest")], AT)
+        new = NewJob(path, os.fsencode(self.inbox), fingerprint, {"model": "base"}, "digest", origins=ORIGINS)
+        self.store.enqueue([new], AT)
         job = self.store.claim(AT)
         assert job is not None
         return job
@@ -101,6 +103,9 @@ class State:
         assert found is not None
         assert found.path == job.path
         return found.state
+
+
+ORIGINS = {"model": "/inbox/transcribed.toml"}
 
 
 def make_document(name: str) -> Document:
@@ -133,6 +138,7 @@ def make_document(name: str) -> Document:
         notice="",
         made_by="test",
         made_at="2025-03-01T12:00:00Z",
+        suspects=(Suspect(0.0, 1.0, ("loop", "low_confidence"), 1, "hello there", 0.9, -0.1, None, 0.0),),
     )
 
 
@@ -157,6 +163,8 @@ def test_a_published_job_is_done_again_after_the_loss_of_the_database(state: Sta
     assert state.store.claim(AT) is None
     connection = sqlite3.connect(state.path)
     assert connection.execute("SELECT text FROM segment").fetchall() == [("hello there",)]
+    place = ("loop low_confidence", "hello there", 0.9, None)
+    assert connection.execute("SELECT reasons, text, speech_s, compression_ratio FROM v_suspects").fetchall() == [place]
     connection.close()
     assert state.store.written(job.path)
 

@@ -10,7 +10,9 @@ import pytest
 
 from daemon.clock import utc_now
 from daemon.config import InboxConfig
+from daemon.intake import explain as explain_module
 from daemon.intake.explain import Explanation, explain
+from daemon.shares import NoAnswer
 from storage.jobs import JobStore
 from storage.records import Fingerprint, NewJob
 
@@ -163,3 +165,49 @@ def test_subfolders_of_an_inbox_that_is_not_recursive(inbox: InboxConfig) -> Non
     """The setting is the rule."""
     flat = InboxConfig(path=inbox.path, recursive=False)
     assert "not recursive" in explain(inbox.path / "sub" / "a.wav", [flat], None, lambda name: None).rule
+
+
+def test_the_settings_of_the_folders_are_told_with_their_origin(
+    ask: Explain, inbox: InboxConfig, store: JobStore
+) -> None:
+    """As the files are now; with a mistake in one, what it said at the last scan."""
+    folder = inbox.path / "anna"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"x")
+    file = folder / "transcribed.toml"
+    file.write_text('language = "de"')
+    (inbox.path / "transcribed.toml").write_text("quality = 1")
+    lines = "\n".join(ask(folder / "a.wav").lines)
+    assert f'setting: language = "de" ({file})' in lines
+    assert f"mistake in {inbox.path}/transcribed.toml: Line 1: quality = 1" in lines
+    assert "setting: quality" not in lines
+    store.keep_settings(os.fsencode(inbox.path), {os.fsencode(inbox.path): {"quality": "careful"}}, [])
+    lines = "\n".join(ask(folder / "a.wav").lines)
+    assert f'setting: quality = "careful" ({inbox.path}/transcribed.toml)' in lines
+    assert "what it said before still counts" in lines
+    nobody = explain(folder / "a.wav", [inbox.model_copy(update={"may_set": ()})], store, lambda name: None)
+    assert not any(line.startswith(("setting", "mistake")) for line in nobody.lines)
+
+
+def test_a_recording_that_its_folder_ignores(ask: Explain, inbox: InboxConfig) -> None:
+    """The file that says so is the answer."""
+    (inbox.path / "transcribed.toml").write_text('ignore = ["*.mp4"]')
+    for name in ("a.mp4", "a.wav"):
+        (inbox.path / name).write_bytes(b"x")
+    assert ask(inbox.path / "a.mp4").rule == f"ignored: so say the settings in {inbox.path}/transcribed.toml"
+    assert ask(inbox.path / "a.wav").rule == "no job yet: the next scan finds it"
+
+
+def test_settings_on_a_share_that_does_not_answer_are_those_of_the_last_scan(
+    ask: Explain, inbox: InboxConfig, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it."""
+    store.keep_settings(os.fsencode(inbox.path), {os.fsencode(inbox.path): {"language": "de"}}, [])
+
+    def hang(*_: object) -> None:
+        raise NoAnswer
+
+    monkeypatch.setattr(explain_module, "within", hang)
+    found = ask(inbox.path / "a.wav")
+    assert f'setting: language = "de" ({inbox.path}/transcribed.toml)' in found.lines
+    assert "does not answer" in found.rule

@@ -30,6 +30,7 @@ from daemon.intake import root as root_module
 from daemon.intake import scanner
 from daemon.intake import watch as watch_module
 from daemon.intake.admission import BATCH, BLOCKED_RETRY_S, TELL_AFTER_S
+from daemon.intake.disk import Disk
 from daemon.intake.inbox import Inbox
 from daemon.intake.rules import Verdict, judge_folder
 from daemon.intake.watching import Watching
@@ -1576,6 +1577,7 @@ def test_without_events_the_folder_is_polled(
     driven.inbox.start_watching(lambda: None)
     driven.pass_time(10)
     assert driven.inbox.watching == Watching(False, reason, SETTLE_S, 5.0, leases=True)
+    assert driven.inbox.degraded == reason
     driven.write("a.wav")
     driven.pass_time(10)
     assert driven.states() == ["queued"]
@@ -1620,3 +1622,42 @@ def test_a_watch_is_begun_anew_after_the_folder_was_away(
     driven.pass_time(SCAN_S)
     assert driven.inbox.offline == ""
     assert [watcher.closed for watcher in begun] == [True, False]
+
+
+def test_room_and_scan_are_known_while_the_folder_is_there(driven: Driven, tmp_path: Path) -> None:
+    """Looked at by the thread of the inbox, so that whoever asks never hangs; not known of a folder that is away."""
+    assert (driven.inbox.disk, driven.inbox.scan_took_s, driven.inbox.degraded) == (None, None, "")
+    driven.pass_time()
+    disk, scan_took_s = driven.inbox.disk, driven.inbox.scan_took_s
+    assert disk is not None
+    assert scan_took_s is not None
+    free = os.statvfs(driven.folder)
+    assert disk.free_bytes == pytest.approx(free.f_bavail * free.f_frsize, rel=0.2)
+    assert 0 < disk.free_ratio <= 1
+    assert scan_took_s > 0
+    driven.folder.rename(tmp_path / "away")
+    driven.pass_time()
+    assert driven.inbox.disk is None
+
+
+def test_a_filesystem_that_does_not_tell_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some count no inodes, some not even blocks."""
+    assert Disk.of(b"/nowhere") is None
+    plain = os.statvfs("/")
+    fields = list(plain)
+
+    def answer(**changed: int) -> None:
+        names = ["f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail"]
+        values = [changed.get(name, value) for name, value in zip(names, fields, strict=False)] + fields[8:]
+
+        def told(_path: bytes) -> os.statvfs_result:
+            return os.statvfs_result(values)
+
+        monkeypatch.setattr(os, "statvfs", told)
+
+    answer(f_frsize=10, f_blocks=100, f_bfree=60, f_bavail=40, f_files=0, f_favail=0)
+    assert Disk.of(b"/") == Disk(400, 0.5, None)
+    answer(f_files=100, f_favail=5)
+    assert Disk.of(b"/").free_inodes_ratio == 0.05  # type: ignore[union-attr]
+    answer(f_blocks=0, f_bfree=0, f_bavail=0)
+    assert Disk.of(b"/") is None

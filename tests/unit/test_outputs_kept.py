@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from daemon.options import JobOptions
 from daemon.outputs.formats import Document
 from daemon.outputs.kept import Kept, KeptDocuments
+from daemon.suspects import Suspect
 from daemon.transcript import Segment, Transcript, Word
 from storage.records import Fingerprint
 
@@ -33,6 +35,7 @@ def kept(recording: str = "memo.wav") -> Kept:
         notice="",
         made_by="transcribed 1.0",
         made_at="2025-03-01T12:00:00Z",
+        suspects=(Suspect(0.0, 1.0, ("loop", "low_confidence"), 1, "Good", 0.8, -0.2, 1.4, None),),
     )
     return Kept(document, FINGERPRINT, options.digest())
 
@@ -46,6 +49,30 @@ def test_what_is_kept_comes_back_equal(folder: Path) -> None:
     """Every field survives, also for a later process; tuples are tuples again."""
     KeptDocuments(folder).save(7, kept())
     assert KeptDocuments(folder).load(7) == kept()
+
+
+def test_words_that_an_earlier_version_kept_are_read(folder: Path) -> None:
+    """It wrote them with the names of their fields."""
+    documents = KeptDocuments(folder)
+    documents.save(7, kept())
+    content = json.loads((folder / "7.json").read_text())
+    segment = content["document"]["transcript"]["segments"][0]
+    assert segment["words"] == [[0.1, 0.5, " Good", 0.9]]
+    segment["words"] = [{"start_s": 0.1, "end_s": 0.5, "text": " Good", "probability": 0.9}]
+    (folder / "7.json").write_text(json.dumps(content))
+    assert documents.load(7) == kept()
+
+
+def test_a_document_of_an_earlier_version_has_no_places_to_listen_to(folder: Path) -> None:
+    """It kept none, and no language with a line."""
+    documents = KeptDocuments(folder)
+    documents.save(7, kept())
+    content = json.loads((folder / "7.json").read_text())
+    del content["document"]["suspects"]
+    for segment in content["document"]["transcript"]["segments"]:
+        del segment["language"]
+    (folder / "7.json").write_text(json.dumps(content))
+    assert documents.load(7) == replace(kept(), document=replace(kept().document, suspects=()))
 
 
 def test_names_that_are_no_utf8_survive(folder: Path) -> None:

@@ -144,3 +144,45 @@ def test_a_cut_name_leaves_out_bytes_that_are_no_utf8() -> None:
     output = chosen(name, formats=ALL)["txt"]
     assert output.encode("utf-8").startswith(b"~")
     assert size(output) <= NAME_MAX_BYTES
+
+
+def suffixed(name: str, *others: str, suffix: str = ".en", foreign: Collection[str] = (), ours: str = "") -> str:
+    """The name of the subtitles; *ours* is a file of an earlier version."""
+    folder = [name, *others, *foreign]
+    subtitles: tuple[Format, ...] = ("srt",)
+    names = choose_names(
+        name, subtitles, folder, lambda output: output not in foreign, 255, lambda output: output == ours, suffix
+    )
+    return names["srt"]
+
+
+def test_the_language_comes_before_the_extension() -> None:
+    """As players look for it; collisions are solved before it."""
+    assert suffixed("talk.mp4") == "talk.en.srt"
+    assert suffixed("talk.mp4", "talk.mp3") == "talk.mp4.en.srt"
+    assert suffixed("talk.mp4", foreign=["talk.en.srt"]) == "talk.mp4.en.srt"
+    assert suffixed("talk.mp4", foreign=["talk.en.srt", "talk.mp4.en.srt"]) == "talk.mp4.r2.en.srt"
+    assert suffixed("talk.mp4", foreign=["talk.srt"]) == "talk.en.srt"
+
+
+def test_a_recording_whose_name_ends_with_the_language_keeps_its_own_subtitles() -> None:
+    """talk.en.srt would belong to both."""
+    assert suffixed("talk.mp4", "talk.en.mp4") == "talk.mp4.en.srt"
+    assert suffixed("talk.en.mp4", "talk.mp4") == "talk.en.en.srt"
+    assert suffixed("talk.mp4", "talk.de.mp4") == "talk.en.srt"
+
+
+def test_what_was_written_without_a_language_keeps_its_name() -> None:
+    """There is to be one set. A name that says another language would lie, so that one is not kept."""
+    assert suffixed("talk.mp4", "talk.srt", ours="talk.srt") == "talk.srt"
+    assert suffixed("talk.mp4", "talk.en.srt", ours="talk.en.srt") == "talk.en.srt"
+    assert suffixed("talk.mp4", "talk.mp3", "talk.en.srt", ours="talk.en.srt") == "talk.en.srt"
+    assert suffixed("talk.mp4", "talk.de.srt", ours="talk.de.srt") == "talk.en.srt"
+
+
+@pytest.mark.parametrize("n_letters", range(235, 256))
+def test_a_long_name_has_room_for_the_language(n_letters: int) -> None:
+    """What has to be cut is cut before it."""
+    name = suffixed("x" * (n_letters - 4) + ".mp4")
+    assert name.endswith(".en.srt")
+    assert size(name) <= NAME_MAX_BYTES

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("daemon", "storage", "monitor")
-LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-bench.lock")
+LOCKS = tuple(f"requirements{part}.lock" for part in ("", "-dev", "-build", "-cuda", "-bench"))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -30,14 +30,14 @@ def test_our_packages_are_imported_from_here() -> None:
 
 
 def test_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
-    """The wheel has every module of our three packages, the metadata, and no test, unit or note."""
+    """The wheel has every file of our three packages, tables and dashboards too, and no test, unit or note."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
-    modules = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == modules
+    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
+    assert names == {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
 
 
 def test_console_script_is_installed() -> None:
@@ -68,7 +68,7 @@ def test_each_dependency_has_a_reason() -> None:
     lines = _requirement_lines()
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert len(lines) == len(declared)
-    assert [line for line in lines if not re.search(r'",\s+# \w', line)] == []
+    assert [line for line in lines if not re.search(r'",\s+# [\w`/]', line)] == []
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -103,21 +103,28 @@ def test_lock_knows_every_dependency() -> None:
     assert wanted <= locked
 
 
-def test_the_unit_says_where_commands_find_its_state() -> None:
-    """Only the service is told its StateDirectory=: a command typed in a shell reads the path in the configuration."""
-    unit = (ROOT / "systemd" / "transcribed.service").read_text(encoding="utf-8")
-    (name,) = re.findall(r"^StateDirectory=(\S+)$", unit, re.MULTILINE)
-    assert f'state_dir = "/var/lib/{name}"' in unit
+def test_a_server_gets_what_it_runs_and_no_more() -> None:
+    """requirements.lock has none of the tools of development; those are locked apart, in the versions of the rest."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    tools = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in groups["dev"]}
+    run, dev, build = (_pins(name) for name in LOCKS[:3])
+    assert tools & run.keys() == set()
+    assert tools <= dev.keys()
+    assert "hatchling" in build
+    for other in (dev, build):
+        assert {name: run[name] for name in run.keys() & other.keys()} == {
+            name: other[name] for name in run.keys() & other.keys()
+        }
 
 
 def test_peers_are_locked_and_share_our_versions() -> None:
     """Each package of the bench group is in requirements-bench.lock; what both locks hold, they hold in one version."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    pins = [dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", _lock(name), re.MULTILINE)) for name in (LOCKS[0], LOCKS[2])]
+    pins = [_pins(name) for name in ("requirements.lock", "requirements-bench.lock")]
     assert {re.split(r"[^A-Za-z0-9-]", line)[0] for line in groups["bench"]} <= pins[1].keys()
     for name in ("ctranslate2", "faster-whisper", "onnxruntime", "tokenizers"):
         assert pins[0][name] == pins[1].get(name, pins[0][name])
 
 
-def _lock(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+def _pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))

@@ -60,7 +60,7 @@ def test_a_question_of_the_cookbook_does_not_look_at_all_rows(small_history: Pat
     del title
     with closing(sqlite3.connect(small_history)) as database:
         steps = plan(database, query)
-    whole = [step for step in steps if re.match(r"SCAN (job|file|event|output|segment)$", step)]
+    whole = [step for step in steps if re.match(r"SCAN (job|file|event|output|segment|suspect)$", step)]
     assert not whole or not any("FOR ORDER BY" in step or "FOR GROUP BY" in step for step in steps), steps
 
 
@@ -73,6 +73,7 @@ def test_a_question_of_the_cookbook_does_not_look_at_all_rows(small_history: Pat
         ("SELECT * FROM v_failures WHERE finished_at > '2025' ORDER BY finished_at DESC", "job_failed"),
         ("SELECT * FROM v_files WHERE folder = '/srv'", "file_folder_text"),
         ("SELECT * FROM v_outputs WHERE recording = '/srv/a.wav'", "output_job"),
+        ("SELECT * FROM v_suspects WHERE path = '/srv/a.wav'", "suspect_job"),
         ("SELECT * FROM v_events WHERE at > '2025' ORDER BY at DESC", "event_at"),
         ("SELECT * FROM v_throughput_daily WHERE day > '2025-01-01'", "job_day"),
     ],
@@ -286,9 +287,9 @@ def test_very_many_removed_recordings_are_few_transactions(driven: _Inbox, monke
     asked: list[int] = []
     vanished = driven.store.vanished
 
-    def count(paths: Sequence[bytes], at: datetime) -> list[bytes]:
+    def count(paths: Sequence[bytes], at: datetime, reason: str) -> list[bytes]:
         asked.append(len(paths))
-        return vanished(paths, at)
+        return vanished(paths, at, reason)
 
     monkeypatch.setattr(driven.store, "vanished", count)
     for name in names:
@@ -313,6 +314,9 @@ def test_names_do_not_depend_on_how_full_the_folder_is(
         publish.discard([output])
         written[name] = os.path.basename(os.fsdecode(output.path))
     assert written == {"a.wav": "a.wav.txt", "a.MP3": "a.MP3.txt", "b.wav": "b.txt", "c.wav": "c.txt"}
+    (tmp_path / "b.en.MOV").write_bytes(b"x")
+    (output,) = publish.stage(os.fsencode(tmp_path / "b.wav"), {"txt": b"x"}, {}, suffix=".en")
+    assert os.path.basename(output.path) == b"b.wav.en.txt"
 
 
 def test_questions_without_a_limit_are_questions_of_the_cookbook() -> None:

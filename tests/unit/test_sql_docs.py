@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment
+from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment, StoredSuspect
 from storage.views import VIEWS
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
+DOCUMENT = PAGE.partition("\n## metrics.db\n")[0]  # that file has a test of its own
 QUERIES = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
 VIEW_NAMES = [re.findall(r"CREATE VIEW (\w+)", view)[0] for view in VIEWS]
 INTERVIEW = b"/srv/inbox/anna/interview.wav"
@@ -44,12 +45,14 @@ LINES = (
     StoredSegment(4.0, 7.5, "我们讨论预算。", -0.9, ("repetition", "logprob")),
 )
 
+SUSPECTS = (StoredSuspect(1, 8.0, 12.5, ("speech_without_text",), "", 4.5),)
+
 
 def transcribe(store: JobStore, path: bytes, at: datetime, told: Result) -> None:
     job = started(store, path, at)
     store.decoded(job, source_sha256="5" * 64, audio_s=120.0, declared_s=130.0, speech_s=90.0, at=at)
     text = Output("txt", os.path.splitext(path)[0] + b".txt", b"/srv/inbox/.tr-0.part", "7" * 64)
-    store.publishing(job, [text], told, at, LINES)
+    store.publishing(job, [text], told, at, LINES, suspects=SUSPECTS)
     store.finish(job, told, at + timedelta(seconds=20))
 
 

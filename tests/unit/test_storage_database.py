@@ -49,7 +49,7 @@ def test_a_new_database_has_the_settings_that_durability_needs(tmp_path: Path) -
     assert rows(path, "PRAGMA user_version") == [(VERSION,)]
     tables = "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     strict = {name for name, is_strict in rows(path, tables) if is_strict}
-    assert strict == {"document", "event", "file", "job", "output", "segment"}
+    assert strict == {"document", "event", "file", "folder", "job", "output", "segment", "suspect"}
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 

@@ -17,7 +17,7 @@ from storage.connection import open_reader
 from storage.errors import LostJob
 from storage.jobs import JobStore
 from storage.reading import JobQueries
-from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result
+from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result, Told
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 RESULT = Result(Outcome.OK, "", "de", 0.98, "base", "cpu", "int8", 4.0, 3, 40)
@@ -569,3 +569,25 @@ def test_what_an_inbox_waited_for_is_there(store: JobStore) -> None:
     assert store.hasten(b"/inbox", AT) == 0
     assert claimed(store).path == b"/inbox/a.wav"
     assert store.claim(AT) is None
+
+
+def test_what_a_reason_tells_in_any_language_goes_with_it(store: JobStore) -> None:
+    """It comes with the reason, and nothing is left of it once the job has another reason, or none."""
+    told = Told("too_long", {"limit_h": 12.0, "kind": "wav"})
+    store.enqueue([new()], AT)
+
+    def newest() -> Job:
+        return store.jobs(limit=1)[0]
+
+    for step in (0, 1, 2):
+        job = claimed(store, seconds(step))
+        assert job.told is None
+        if step == 0:
+            store.hold(job, "too long", AT, delay_s=0.5, refund=True, told=told)
+        elif step == 1:
+            store.requeue(job, "too long", AT, refund=True, told=told)
+        else:
+            store.fail(job, "too long", AT, told)
+        assert newest().told == told
+    assert store.retry([newest().id], AT) == [newest().id]
+    assert newest().told is None

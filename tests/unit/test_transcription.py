@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -240,6 +242,30 @@ def test_the_same_content_is_not_transcribed_twice(bench: Bench) -> None:
     assert [hit.job_id for hit in bench.store.search(["morning"])] == [second.id, first.id]
 
 
+def test_where_to_listen_is_in_the_files_and_in_the_history(bench: Bench) -> None:
+    """From the spans of the decoder and the text of the engine; also of a recording that takes the text over."""
+    bench.decode.spans = (Span(80_000, 160_000),)
+    bench.enqueue(replace(OPTIONS, formats=("txt", "json"), list_suspects=True))
+    bench.perform()
+    assert bench.outputs()["memo.txt"] == "Good morning.\n\nListen here:\n[00:00:06 - 00:00:10] speech without text\n"
+    (place,) = json.loads(bench.outputs()["memo.json"])["suspects"]
+    assert place == {
+        "rank": 1,
+        "start": 6.0,
+        "end": 10.0,
+        "reasons": ["speech_without_text"],
+        "text": "",
+        "speech_s": 4.0,
+    }
+    put(bench, "copy.wav")
+    bench.enqueue(replace(OPTIONS, formats=("json",)))
+    bench.perform()
+    assert json.loads(bench.outputs()["copy.json"])["suspects"] == [place]
+    with closing(sqlite3.connect(bench.inbox.parent / "history.db")) as database:
+        found = database.execute("SELECT name, start_s, end_s, reasons FROM v_suspects").fetchall()
+    assert found == [(name, 6.0, 10.0, "speech_without_text") for name in ("memo.wav", "copy.wav")]
+
+
 @pytest.mark.parametrize("content", [AUDIO[::-1], AUDIO + b"RIFF"])
 def test_other_content_is_transcribed(bench: Bench, content: bytes) -> None:
     """It is hashed before only where its size is that of a known one."""
@@ -265,6 +291,30 @@ def test_the_same_content_with_other_options_is_transcribed(bench: Bench) -> Non
     assert bench.perform().same_as == first.id
     assert "Good morning." in bench.outputs()["subtitles.vtt"]
     assert bench.decode.n_decoded == 2
+
+
+def test_other_looks_need_no_model(bench: Bench) -> None:
+    """A recording that is touched once its inbox asks for other names or paragraphs gets them from the history."""
+    bench.enqueue()
+    first = bench.perform()
+    os.utime(bench.path, (1.0, 1.0))
+    bench.enqueue(replace(OPTIONS, formats=("txt", "md"), paragraph_times=True))
+    assert bench.perform().same_as == first.id
+    assert bench.outputs()["memo.txt"] == "[00:00:05] Good morning.\n"
+    assert (bench.decode.n_decoded, len(bench.engine.calls)) == (1, 1)
+    os.utime(bench.path, (2.0, 2.0))
+    bench.enqueue(replace(OPTIONS, formats=("txt",), paragraph_times=True))
+    assert bench.perform().outcome is Outcome.DUPLICATE, "the transcript stands"
+
+
+def test_the_language_is_in_the_names_if_that_is_configured(bench: Bench) -> None:
+    """Of every format; asked for again, the same files are replaced."""
+    bench.enqueue(replace(OPTIONS, language_suffix=True))
+    bench.perform()
+    assert bench.outputs().keys() == {"memo.en.txt", "memo.en.srt"}
+    redone(bench, "Good evening.")
+    assert bench.outputs().keys() == {"memo.en.txt", "memo.en.srt"}
+    assert bench.outputs()["memo.en.txt"] == "Good evening.\n"
 
 
 @pytest.mark.parametrize("name", ["memo.wav", "copy.wav"])
@@ -474,7 +524,7 @@ def test_an_engine_that_dies_once_costs_nothing(bench: Bench) -> None:
     job = bench.perform()
     assert (job.outcome, job.engine_deaths, job.attempt) == (Outcome.OK, 1, 1)
     assert bench.engine.calls == [(0, None), (1, 1)]
-    assert bench.outputs()["memo.txt"] == "before death 1\nGood morning.\n"
+    assert bench.outputs()["memo.txt"] == "before death 1\n\nGood morning.\n"
     assert "engine_died" in bench.kinds(job_id)
 
 
@@ -550,6 +600,7 @@ def test_a_blocked_folder_costs_no_second_transcription(bench: Bench, monkeypatc
     assert bench.decode.n_decoded == len(bench.engine.calls) == 1
     assert bench.outputs()["memo.txt"] == "Good morning.\n"
     assert bench.kept.job_ids() == []
+    assert done.speed is None, "nobody knows it: what counts as lately's pace must not be a publication"
     assert (done.source_sha256, done.audio_s, done.declared_s) == (sha256(AUDIO), 10.0, 10.0)
 
 

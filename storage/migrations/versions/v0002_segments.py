@@ -33,6 +33,26 @@ CREATE VIRTUAL TABLE segment_search USING fts5(
 )
 """,
     """
+CREATE TABLE suspect (
+    id INTEGER NOT NULL,
+    job_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    start_s REAL NOT NULL,
+    end_s REAL NOT NULL,
+    reasons TEXT NOT NULL,
+    text TEXT NOT NULL,
+    speech_s REAL NOT NULL,
+    avg_logprob REAL,
+    compression_ratio REAL,
+    no_speech_prob REAL,
+    PRIMARY KEY (id),
+    FOREIGN KEY(job_id) REFERENCES job (id)
+)
+ STRICT
+""",
+    "CREATE UNIQUE INDEX suspect_job ON suspect (job_id, number)",
+    """
 CREATE TABLE document (
     job_id INTEGER NOT NULL,
     content BLOB NOT NULL,
@@ -41,9 +61,20 @@ CREATE TABLE document (
 )
  STRICT
 """,
+    """
+CREATE TABLE folder (
+    path BLOB NOT NULL,
+    inbox BLOB NOT NULL,
+    settings TEXT NOT NULL,
+    PRIMARY KEY (path)
+)
+ STRICT
+""",
     "ALTER TABLE job ADD COLUMN again INTEGER DEFAULT 0 NOT NULL",
     "ALTER TABLE job ADD COLUMN same_as INTEGER",
     "ALTER TABLE job ADD COLUMN inbox BLOB",
+    "ALTER TABLE job ADD COLUMN origins TEXT",
+    "ALTER TABLE job ADD COLUMN told TEXT",
     "UPDATE job SET inbox = (SELECT file.inbox FROM file WHERE file.id = job.file_id)",
     "DROP INDEX job_claimable",
     """
@@ -86,7 +117,9 @@ INSERT INTO sqlite_stat1 VALUES
     ('output', 'output_job', '4000000 4'),
     ('output', 'output_path', '4000000 2'),
     ('segment', 'segment_job', '1000000 50 1'),
+    ('suspect', 'suspect_job', '100000 3 1'),
     ('document', NULL, '1000000'),
+    ('folder', 'sqlite_autoindex_folder_1', '1000 1'),
     ('event', 'event_job', '5000000 5'),
     ('event', 'event_at', '5000000 1')
 """,

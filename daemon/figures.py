@@ -1,0 +1,323 @@
+"""The service's own figures: its queue, its pace, its inboxes, its engine, its loops. Sampled, never waited for.
+
+Everything here is a count in memory or a few rows by an index; no folder is touched. Knows no rule and no alert.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from daemon.actor import Pulse
+from daemon.clock import monotonic_s, utc_now
+from daemon.ends import End
+from daemon.engine.client import EngineStatus
+from daemon.engine.seat import SeatStatus, Work
+from daemon.health import HistoryHealth
+from daemon.intake.inbox import Inbox
+from daemon.outputs.kept import KeptDocuments
+from daemon.pace import LONGEST, MOST, Going, Pace, eta_s, overtime_ratio, pace
+from daemon.workshop import Activity
+from monitor.figures import Key
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import JobState
+
+log = logging.getLogger(__name__)
+
+PACE_S: Final = 60.0
+"""How often the pace is looked up anew where nothing ended meanwhile: what is long ago does not count any more."""
+
+COUNTING_RATIO: Final = 2000.0
+"""Ended jobs are counted anew after so many times as long as that took: of a million, it takes a while."""
+
+EXACT_RATIO: Final = 20.0
+"""The same for people who ask: what they did just now is to show."""
+
+MOST_BLOCKED: Final = 200
+"""Kept transcripts that are asked for in one sample."""
+
+MOST_REMEMBERED: Final = 10_000
+"""Jobs whose company is known; those that were put back and never came again are among them."""
+
+Told = tuple[Mapping[Key, float], Mapping[Key, str]]
+"""Figures, and words about them."""
+
+_SOON: Final = (JobState.WAITING, JobState.QUEUED, JobState.RUNNING, JobState.PUBLISHING)
+_LATE: Final = tuple(state for state in JobState if state not in _SOON)
+
+
+def _nothing() -> Told:
+    return {}, {}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What of the service is asked. All of it may be asked from any thread, and touches no folder.
+
+    *inboxes* are those of people, *hidden* is the one that they do not see (empty without one); *beside* gives figures
+    that others count, the canary's.
+    """
+
+    store: JobStore
+    kept: KeptDocuments
+    health: HistoryHealth
+    pulse: Pulse
+    engine_status: Callable[[], EngineStatus]
+    activities: Callable[[], Sequence[Activity]]
+    inboxes: Callable[[], Collection[Inbox]]
+    hidden: bytes = b""
+    beside: Callable[[], Told] = _nothing
+    on_gpu: Callable[[], bool] = lambda: False
+
+
+@dataclass(slots=True)
+class _Company:
+    """How many jobs were in hand beside one, at the most."""
+
+    most: int = 1
+
+
+class _Draft:
+    """Figures and words while they are gathered."""
+
+    def __init__(self) -> None:
+        self.figures: dict[Key, float] = {}
+        self.words: dict[Key, str] = {}
+
+    def put(self, name: str, value: float | None, subject: str = "", words: str = "") -> None:
+        """What could not be told is left out."""
+        if value is not None:
+            key = Key(name, subject)
+            self.figures[key] = float(value)
+            if words:
+                self.words[key] = words
+
+
+class ServiceFigures:
+    """Asked by the monitor for each sample (`read`), and by the control socket for people (`counts`, `etas`)."""
+
+    def __init__(
+        self, sources: Sources, *, clock: Callable[[], float] = monotonic_s, utc: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._sources = sources
+        self._clock = clock
+        self._utc = utc
+        self._lock = threading.Lock()
+        self._ended: Counter[str] = Counter()
+        self._last_failure = ""
+        self._pace = Pace()
+        self._pace_of = -1
+        self._pace_at = float("-inf")
+        self._late: dict[JobState, int] = {}
+        self._counted_at = float("-inf")
+        self._counting_s = 0.0
+        self._company: dict[int, _Company] = {}
+        self._moved: object = None
+        self._moved_at = clock()
+        self._work: dict[str, Work] = {}
+
+    def ended(self, end: End) -> None:
+        """Take note of a job that ended. Safe from any thread."""
+        with self._lock:
+            self._company.pop(end.job.id, None)  # also of the canary: its number comes again
+            if end.job.inbox == self._sources.hidden:
+                return
+            self._ended[end.outcome] += 1
+            state = JobState(end.outcome) if end.outcome in _LATE else JobState.DONE
+            self._late[state] = self._late.get(state, 0) + 1
+            if end.outcome in (JobState.FAILED, JobState.QUARANTINED):
+                self._last_failure = f"the last one: {_shown(end.job.path)}: {end.reason}"
+
+    def read(self) -> Told:
+        """All figures now. Only the monitor's thread may call it: some are since the last call."""
+        draft = _Draft()
+        now = self._clock()
+        trouble = self._sources.health.trouble()
+        try:
+            self._jobs(draft, now)
+        except StorageError as error:
+            trouble = trouble or str(error)
+        self._in_hand(draft, now)
+        self._inboxes(draft)
+        self._engine(draft)
+        stuck = self._sources.pulse.stale(now)
+        draft.put("loops_stuck", len(stuck), words=", ".join(stuck))
+        draft.put("database_trouble", bool(trouble), words=trouble)
+        figures, words = self._sources.beside()
+        return draft.figures | dict(figures), draft.words | dict(words)
+
+    # The queue, and how it goes.
+
+    def counts(self, *, exact: bool = False) -> dict[JobState, int]:
+        """People's jobs by state. Unless *exact*, changes of long ago may show late in a long history."""
+        store = self._sources.store
+        self._count_late(EXACT_RATIO if exact else COUNTING_RATIO)
+        found = {state: store.count_of(state) for state in _SOON} | self._late
+        hidden = self._sources.hidden
+        ours = store.counts_of(hidden) if hidden else {}
+        return {state: max(0, found[state] - ours.get(state, 0)) for state in JobState}
+
+    def _count_late(self, ratio: float) -> None:
+        with self._lock:
+            began = self._clock()
+            if began - self._counted_at >= ratio * self._counting_s:
+                self._late = {state: self._sources.store.count_of(state) for state in _LATE}
+                self._counted_at, self._counting_s = began, self._clock() - began
+
+    def pace(self) -> Pace:
+        """How it went lately."""
+        with self._lock:
+            n_ended, now = self._ended.total(), self._clock()
+            if n_ended != self._pace_of or now - self._pace_at >= PACE_S:
+                at = self._utc()
+                ended = self._sources.store.ended_since(at - LONGEST, MOST, self._sources.hidden)
+                self._pace, self._pace_of, self._pace_at = pace(ended, at), n_ended, now
+            return self._pace
+
+    def _jobs(self, draft: _Draft, now: float) -> None:
+        for state, n_jobs in self.counts().items():
+            draft.put("jobs", n_jobs, state.value)
+        for outcome, n_jobs in self._ended_now().items():
+            draft.put("jobs_ended", n_jobs, outcome)
+        found = self.pace()
+        draft.put("recent_failed_ratio", found.failed_ratio, words=self._last_failure if found.failed_ratio else "")
+        draft.put("recent_speed_ratio", found.speed)
+        draft.put("real_time_factor", 1 / found.speed if found.speed else None)
+        self._queue(draft, now)
+        self._blocked(draft)
+
+    def _ended_now(self) -> Counter[str]:
+        with self._lock:
+            return self._ended.copy()
+
+    def _queue(self, draft: _Draft, now: float) -> None:
+        """How long the first job waits, and how long nothing moves. Jobs of an inbox that is away wait for that."""
+        wait_s = self.oldest_wait_s()
+        moved = (
+            self._ended_now().total(),
+            sorted((one.job.id, one.job.lease, one.stage, one.done_s) for one in self._sources.activities()),
+        )
+        if wait_s is None or moved != self._moved:
+            self._moved, self._moved_at = moved, now
+        draft.put("queue_oldest_wait_s", wait_s or 0.0)
+        draft.put("queue_still_s", now - self._moved_at)
+
+    def oldest_wait_s(self) -> float | None:
+        """For how long the job waits that does so the longest; None where none has to."""
+        at = self._utc()
+        ready = [inbox.path for inbox in self._sources.inboxes() if inbox.ready]
+        since = self._sources.store.oldest_queued(ready, at)
+        return None if since is None else max(0.0, (at - since).total_seconds())
+
+    def _blocked(self, draft: _Draft) -> None:
+        kept = self._sources.kept.present()[:MOST_BLOCKED]
+        found = {one.inbox: one for one in self._sources.store.blocked(kept)} if kept else {}
+        for inbox in self._sources.inboxes():
+            one = found.get(inbox.path)
+            draft.put("outputs_blocked", one.n_jobs if one else 0, _name(inbox), one.reason if one else "")
+
+    # What is in hand.
+
+    def _in_hand(self, draft: _Draft, now: float) -> None:
+        for activity in self._people(self._sources.activities()):
+            ratio = overtime_ratio(self._going(activity, now), self._pace.usual_speed)
+            draft.put("job_overtime_ratio", ratio, str(activity.job.id), _shown(activity.job.path))
+
+    def etas(self) -> dict[int, float]:
+        """Seconds until jobs in hand are transcribed, by job, as far as that can be told."""
+        now, speed = self._clock(), self._pace.usual_speed
+        found = {one.job.id: eta_s(self._going(one, now), speed) for one in self._sources.activities() if one.total_s}
+        return {job_id: left_s for job_id, left_s in found.items() if left_s is not None}
+
+    def queue_eta_s(self, n_queued: int) -> float | None:
+        """Seconds until so many recordings of the usual length are done; None where there are none, or nobody knows."""
+        found = self._pace
+        if not n_queued or not found.usual_speed or not found.mean_audio_s:
+            return None
+        return n_queued * found.mean_audio_s / found.usual_speed
+
+    def _going(self, activity: Activity, now: float) -> Going:
+        n_beside = len([one for one in self._sources.activities() if one.stage == "engine"])
+        with self._lock:
+            if len(self._company) > MOST_REMEMBERED:
+                self._company.clear()
+            company = self._company.setdefault(activity.job.id, _Company())
+            company.most = max(company.most, n_beside)
+        in_engine_s = now - activity.stage_began if activity.stage == "engine" else 0.0
+        return Going(now - activity.began, in_engine_s, activity.done_s, activity.total_s, company.most)
+
+    def _people(self, activities: Sequence[Activity]) -> list[Activity]:
+        hidden = self._sources.hidden
+        return [one for one in activities if one.job.inbox != hidden and one.stage == "engine"]
+
+    # The folders and the engine.
+
+    def _inboxes(self, draft: _Draft) -> None:
+        for inbox in self._sources.inboxes():
+            name, offline = _name(inbox), inbox.offline
+            draft.put("inbox_offline", bool(offline), name, offline)
+            draft.put("inbox_watch_degraded", bool(inbox.degraded), name, inbox.degraded)
+            draft.put("inbox_scan_s", inbox.scan_took_s, name)
+            if (disk := inbox.disk) is not None:
+                draft.put("folder_free_bytes", disk.free_bytes, name)
+                draft.put("folder_free_ratio", disk.free_ratio, name)
+                draft.put("folder_free_inodes_ratio", disk.free_inodes_ratio, name)
+
+    def _engine(self, draft: _Draft) -> None:
+        status = self._sources.engine_status()
+        by_device: dict[str, list[SeatStatus]] = {}
+        for seat in status.seats:
+            by_device.setdefault(seat.wanted, []).append(seat)
+        for device, seats in by_device.items():
+            states = {seat.state for seat in seats}
+            error = next((seat.last_error for seat in seats if seat.last_error), None) or ""
+            if "ready" in states:
+                draft.put("engine_up", 1, device)
+            elif states & {"down", "starting"}:
+                draft.put("engine_up", 0, device, error)
+            draft.put("engine_restarts", sum(seat.n_restarts for seat in seats), device)
+            draft.put("engine_restarts_in_row", max(seat.n_deaths for seat in seats), device, error)
+            self._done(draft, device, [seat.work for seat in seats])
+        self._spare(draft, status)
+
+    def _done(self, draft: _Draft, device: str, seats: Sequence[Work]) -> None:
+        work = Work(
+            sum(one.n_windows for one in seats),
+            sum(one.n_places for one in seats),
+            sum(one.n_retries for one in seats),
+            sum(one.n_flags for one in seats),
+        )
+        before, self._work[device] = self._work.get(device, Work()), work
+        n_places = work.n_places - before.n_places
+        fill = (work.n_windows - before.n_windows) / n_places if n_places > 0 else None
+        draft.put("engine_batch_fill_ratio", fill, device)
+        draft.put("engine_windows", work.n_windows, device)
+        draft.put("engine_retries", work.n_retries, device)
+        draft.put("engine_flags", work.n_flags, device)
+
+    def _spare(self, draft: _Draft, status: EngineStatus) -> None:
+        """Whether the CPU works in place of a GPU."""
+        ready = [seat for seat in status.seats if seat.state == "ready"]
+        wanted = {seat.wanted for seat in status.seats}
+        reason = next((seat.last_error for seat in status.seats if seat.last_error), None) or ""
+        if len(wanted) > 1 and "cpu" in wanted:  # it is there for when no GPU can
+            if ready:
+                draft.put("engine_on_spare", all(seat.wanted == "cpu" for seat in ready), "cpu", reason)
+        elif wanted == {"auto"} and ready:
+            fell_back = any(seat.device == "cpu" for seat in ready) and self._sources.on_gpu()
+            draft.put("engine_on_spare", fell_back, "auto", reason)
+
+
+def _name(inbox: Inbox) -> str:
+    return _shown(inbox.path)
+
+
+def _shown(path: bytes) -> str:
+    """For people and for databases, which take no half characters."""
+    return path.decode("utf-8", "backslashreplace")

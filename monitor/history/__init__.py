@@ -1,0 +1,1 @@
+"""Figures and alerts on the disk. Knows nothing of what they mean."""

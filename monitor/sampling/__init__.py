@@ -1,0 +1,1 @@
+"""One sample: the machine, our processes, and what others say of themselves."""

@@ -1,0 +1,147 @@
+"""What programs of others make of our subtitles."""
+
+from __future__ import annotations
+
+import html
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.outputs.formats import contents_of
+from daemon.outputs.subtitle_files import shape_of, until_ms
+from daemon.outputs.subtitles import cues_of
+from daemon.transcript import Segment
+from tests.golden import GOLDEN, NAMES, document
+from tests.subtitle_readers import Seen, by_ffmpeg, by_srt, by_webvtt
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+SPEAKING = [name for name in NAMES if name != "nobody"]
+
+
+def expected(name: str) -> Seen:
+    """The cues as they should come out."""
+    what = document(name)
+    cues = cues_of(what.transcript.segments, what.language, shape_of(what), until_ms(what))
+    return [(cue.start_ms, cue.end_ms, re.sub("-{2,}>", "->", "\n".join(cue.rows))) for cue in cues]
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_srt_is_read_by_two_parsers(name: str) -> None:
+    """Both find every cue, with its times and its text; nothing in it is a tag or a code."""
+    content = _golden(name, "srt")
+    seen = by_srt(content)
+    assert by_ffmpeg(content, "srt") == seen
+    cues, said = seen[: len(expected(name))], expected(name)
+    assert [times for *times, _ in cues] == [times for *times, _ in said]
+    alike = str.maketrans("\u2039\u203a{}", "<>()")
+    assert [text.translate(alike) for *_, text in cues] == [text.translate(alike) for *_, text in said]
+    assert not any(re.search(r"<[a-zA-Z/!]|\{\\", text) for *_, text in seen)
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_vtt_is_read_by_two_parsers(name: str) -> None:
+    """Both find every cue; escaped characters are as they were said."""
+    content = _golden(name, "vtt")
+    assert by_webvtt(content) == expected(name)
+    assert [(start, end, html.unescape(text)) for start, end, text in by_ffmpeg(content, "webvtt")] == expected(name)
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_lrc_is_read_by_ffmpeg(name: str) -> None:
+    """Each cue is a line at its time, to the hundredth; nothing that was said is a time."""
+    starts = [start for start, _, text in by_ffmpeg(_golden(name, "lrc"), "lrc") if text]
+    assert starts == [start // 10 * 10 for start, *_ in expected(name)]
+
+
+def test_no_cue_is_no_error() -> None:
+    """A recording in which nobody spoke has subtitles without any."""
+    assert by_srt(_golden("nobody", "srt")) == by_webvtt(_golden("nobody", "vtt")) == []
+
+
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=4))
+def test_whatever_is_said_is_one_text_to_every_parser(said: list[str]) -> None:
+    """No text makes a cue, ends one, or hides in one."""
+    segments = tuple(Segment(n * 9.0, n * 9.0 + 6.0, text, 0.0, 1.0, 0.0, 0.0) for n, text in enumerate(said))
+    talk = document("lecture")
+    talk = replace(talk, transcript=replace(talk.transcript, segments=segments))
+    contents = {format: content.decode() for format, content in contents_of(talk, ("srt", "vtt")).items()}
+    n_cues = len(cues_of(segments, "en", shape_of(talk)))
+    assert len(by_srt(contents["srt"])) == len(by_webvtt(contents["vtt"])) == n_cues
+    if n_cues:
+        assert len(by_ffmpeg(contents["srt"], "srt")) == len(by_ffmpeg(contents["vtt"], "webvtt")) == n_cues
+
+
+def _golden(name: str, format: str) -> str:
+    return (GOLDEN / f"{name}.{format}").read_text(encoding="utf-8")
+
+
+PAGE = """<!doctype html><meta charset="utf-8"><body><pre id="result"></pre><script>
+window.alert = () => { document.body.dataset.executed = "yes"; };
+const seen = {};
+Promise.all(%s.map(name => new Promise(done => {
+  const video = document.body.appendChild(document.createElement("video"));
+  const track = video.appendChild(document.createElement("track"));
+  const end = cues => { seen[name] = cues; done(); };
+  track.onload = () => end(Array.from(track.track.cues, cue => {
+    const shown = document.createElement("div");
+    shown.append(cue.getCueAsHTML());
+    document.body.append(shown);
+    return [Math.round(cue.startTime * 1000), Math.round(cue.endTime * 1000), shown.textContent, shown.children.length];
+  }));
+  track.onerror = () => end("error");
+  track.kind = "subtitles"; track.src = name + ".vtt"; track.track.mode = "hidden";
+}))).then(() => { document.getElementById("result").textContent = JSON.stringify(seen); });
+</script>"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The golden WebVTT files, and a page with a track element for each, where a browser can load them."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / f"{name}.vtt").write_bytes((GOLDEN / f"{name}.vtt").read_bytes())
+    (folder / "page.html").write_text(PAGE % json.dumps(NAMES), encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/page.html"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+def test_a_browser_shows_every_cue_and_runs_none(site: str, tmp_path: Path) -> None:
+    """The track element of a real one: all cues, their text as it was said, no element made of it, no script run."""
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--virtual-time-budget=20000", "--dump-dom", site],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    (result,) = re.findall(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
+    seen = json.loads(html.unescape(result))
+    assert "data-executed" not in done.stdout
+    for name in NAMES:
+        assert [tuple(cue[:3]) for cue in seen[name]] == expected(name), name
+        assert all(cue[3] == 0 for cue in seen[name])
