@@ -62,18 +62,14 @@ ROWS: Final[dict[int, str]] = {
     51: "migration of the database interrupted",
     52: "log cannot be written",
     53: "file names that forge log lines or spreadsheet cells",
-    54: "path traversal on the web page",
-    55: "scripts in names and transcripts on the web page",
-    56: "requests of other sites to the web page",
-    57: "slow or huge requests to the web page",
+    54: "path traversal on the pages that are served",
+    55: "scripts in names and transcripts on our pages",
+    56: "requests of other sites to the pages",
+    57: "slow or huge requests to the pages",
     58: "our own outputs taken for recordings",
 }
 
 NOT_HERE: Final[dict[int, str]] = {
     46: "needs a GPU whose context is broken on purpose",
-    54: "there is no web page yet",
-    55: "there is no web page yet",
-    56: "there is no web page yet",
-    57: "there is no web page yet",
 }
 """Rows without a test, and why. A row must be here or have one."""

@@ -21,6 +21,7 @@ from tests.hostile_pages import AT, HOSTILE, Elements, hostile_state
 BERLIN = timezone(timedelta(hours=1))
 
 
+@pytest.mark.fault(55, "hostile names on the page in the folder")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_name_becomes_anything_but_text(language: Language) -> None:
     """The page has the elements and attributes of the template and no other, and each name is in it, to be read."""
@@ -48,6 +49,7 @@ def harmless() -> State:
     )
 
 
+@pytest.mark.fault(54, "names that look like paths, in links of the page in the folder")
 def test_every_link_stays_in_the_folder_and_leads_to_the_file() -> None:
     """Relative, percent-encoded from the bytes of the name, and no scheme."""
     found = Elements(page.html(Writer(catalogue("en"), AT, BERLIN).view(hostile_state())))

@@ -145,6 +145,7 @@ def test_of_jobs_the_worst_is_told_without_their_numbers(site: Site) -> None:
     assert "\ntranscribed_job_overtime_ratio 4.0\n" in site.get("/metrics")[1]
 
 
+@pytest.mark.fault(55, "hostile names on the page for Prometheus")
 @pytest.mark.parametrize(
     "name", ['/srv/"quoted"', "/srv/new\nline 1", "/srv/back\\slash", "/srv/caf\udce9", "/srv/\u202egnp"]
 )
@@ -214,6 +215,7 @@ def test_this_machine_has_many_names(site: Site, host: str) -> None:
     assert site.get("/healthz", headers={"Host": host})[0] == 200
 
 
+@pytest.mark.fault(56, "foreign Host headers")
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.", "[::1", "0"]
 )
@@ -222,6 +224,7 @@ def test_a_page_that_leads_its_name_to_us_learns_nothing(site: Site, host: str) 
     assert site.get("/metrics", headers={"Host": host})[0] == 421
 
 
+@pytest.mark.fault(56, "other sites, other methods")
 def test_other_sites_and_other_methods_are_refused(site: Site) -> None:
     """There is nothing to change here, and nothing for scripts of other pages."""
     assert site.get("/metrics", headers={"Sec-Fetch-Site": "cross-site"})[0] == 403
@@ -229,9 +232,18 @@ def test_other_sites_and_other_methods_are_refused(site: Site) -> None:
         assert site.get("/metrics", method)[0] == 405
     assert site.get("/metrics", "HEAD") == (200, "")
     assert site.get("/elsewhere")[0] == 404
-    assert site.get("/metrics/../../etc/passwd")[0] == 404
 
 
+@pytest.mark.fault(54, "paths that lead out, in the requests")
+@pytest.mark.parametrize(
+    "path", ["/metrics/../../etc/passwd", "/..%2f..%2fetc/passwd", "//etc/passwd", "/%00", "/metrics%00", "/file?id=-1"]
+)
+def test_no_path_leads_to_a_file(site: Site, path: str) -> None:
+    """There are three pages, and nothing else answers."""
+    assert site.get(path)[0] in (400, 404)
+
+
+@pytest.mark.fault(57, "an endless request")
 def test_a_request_that_is_too_long_is_cut_off(site: Site) -> None:
     """Line and headers have a limit; what else is sent is not kept."""
     sock = socket.create_connection(("127.0.0.1", site.port), timeout=10)
@@ -241,6 +253,7 @@ def test_a_request_that_is_too_long_is_cut_off(site: Site) -> None:
     assert site.get("/healthz")[0] == 200
 
 
+@pytest.mark.fault(57, "silent connections")
 def test_connections_that_say_nothing_are_ended(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
     """Whoever opens one and falls silent, or never ends its request, is hung up on."""
     monkeypatch.setattr(serving, "CONNECTION_S", 0.2)
@@ -251,6 +264,7 @@ def test_connections_that_say_nothing_are_ended(monkeypatch: pytest.MonkeyPatch,
                 assert sock.recv(1000) == b""
 
 
+@pytest.mark.fault(57, "a crowd of silent connections")
 def test_no_crowd_of_silent_connections_shuts_out_a_request(site: Site) -> None:
     """The oldest go; the daemon's descriptors are not eaten up; and it ends in time with the crowd still there."""
     before = len(os.listdir("/proc/self/fd"))
