@@ -116,7 +116,7 @@ def measure(n_samples: int, n_jobs: int, folder: Path) -> Cost:
         instants = (at + timedelta(seconds=INTERVAL_S * number) for number in range(n_samples + _WARM_UP))
         watched = Monitor(
             interval_s=INTERVAL_S,
-            sampler=Sampler(lambda: pids, lambda: stages.clocked("service's figures", figures.read), [folder]),
+            sampler=Sampler(lambda: pids, lambda: stages.clocked("service's figures", figures.read), folder),
             detectors=stages,
             judge=stages,
             record=stages,

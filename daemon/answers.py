@@ -17,6 +17,7 @@ from daemon.control import Command, Request
 from daemon.dispatch import Dispatcher
 from daemon.engine.client import Engine
 from daemon.figures import ServiceFigures
+from daemon.health import HistoryHealth
 from daemon.intake.inbox import Inbox
 from daemon.monitoring import Monitoring
 from daemon.redo import redo
@@ -30,10 +31,11 @@ from storage.records import JobState
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What is known of how it goes: figures, the monitor, and the canary, if there is one."""
+    """What is known of how it goes: figures, the monitor, the history's trouble, and the canary, if there is one."""
 
     figures: ServiceFigures
     monitoring: Monitoring
+    health: HistoryHealth
     canary: Canary | None
 
     def is_ours(self, inbox: bytes) -> bool:
@@ -47,6 +49,7 @@ class Live:
         return {
             "speed_ratio": round(speed, 2) if speed is not None else None,
             "queue_eta_s": round(left_s, 1) if left_s is not None else None,
+            "history_trouble": self.health.trouble(),
             "alerts": [_alert(alert) for alert in self.monitoring.open_alerts],
             "canary": self.canary.status() if self.canary is not None else None,
             "figures": flat(sample) if sample is not None else {},

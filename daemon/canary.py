@@ -12,8 +12,8 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -84,19 +84,25 @@ def clear(folder: Path, store: JobStore, sidecars: Sidecars) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sung:
-    """How a canary came back. *speed_ratio* is None for one that failed; *words* then says why, or what was heard."""
+    """How a canary came back. *speed_ratio* is None for one that failed; *words* then says why, or what was heard.
+
+    *was_alone*: nothing else was in hand with it, so its times can be compared with those of others.
+    """
 
     at: datetime
     wrong_words_ratio: float
     latency_s: float
     speed_ratio: float | None
     words: str
+    was_alone: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
     path: Path
     since: float
+    is_alone: bool = True
+    stands: str = ""
 
 
 class Canary:
@@ -111,12 +117,14 @@ class Canary:
         *,
         started: float,
         hindrance: Callable[[], str],
-        in_hand: Callable[[int], bool],
+        in_hand: Callable[[], Collection[int]],
         on_drop: Callable[[], None],
+        on_forget: Callable[[int], None] = lambda _job_id: None,
     ) -> None:
-        """*hindrance* says why it is no time for one, *in_hand* whether a job is still worked on.
+        """*hindrance* says why it is no time for one, *in_hand* which jobs are worked on.
 
-        *on_drop* is called when the clip lies in *folder*; *started* is the monotonic time at which the daemon began.
+        *on_drop* is called when the clip lies in *folder*, *on_forget* with the number of each job that is taken out
+        of the history, as it may come again. *started* is the monotonic time at which the daemon began.
         """
         self._config = config
         self._folder = folder
@@ -126,6 +134,7 @@ class Canary:
         self._hindrance = hindrance
         self._in_hand = in_hand
         self._on_drop = on_drop
+        self._on_forget = on_forget
         self._due = started + min(FIRST_S, config.interval_s)
         self._now = started
         self._lock = threading.Lock()
@@ -173,7 +182,9 @@ class Canary:
         words: dict[Key, str] = {}
         since = flight.since if flight is not None else self._trouble_since
         if since is not None:
-            figures[Key("canary_overdue_s")] = max(0.0, self._now - since - self._config.deadline_s)
+            key = Key("canary_overdue_s")
+            figures[key] = max(0.0, self._now - since - self._config.deadline_s)
+            words[key] = flight.stands if flight is not None else self._waits_for
         elif last is not None:
             figures[Key("canary_overdue_s")] = 0.0
         if last is not None:
@@ -181,8 +192,9 @@ class Canary:
             figures[key] = last.wrong_words_ratio
             if last.words:
                 words[key] = last.words
-            figures[Key("canary_latency_s")] = last.latency_s
-            if last.speed_ratio is not None:
+            if last.was_alone:
+                figures[Key("canary_latency_s")] = last.latency_s
+            if last.was_alone and last.speed_ratio is not None:
                 figures[Key("canary_speed_ratio")] = last.speed_ratio
         return figures, words
 
@@ -210,17 +222,20 @@ class Canary:
         self._on_drop()
 
     def _look(self, flight: _Flight, now: float) -> None:
+        in_hand = self._in_hand()
         job = self._store.newest(os.fsencode(flight.path))
+        alone = flight.is_alone and all(job is not None and job.id == one for one in in_hand)
+        self._set(replace(flight, is_alone=alone, stands=_stands(job)), self._last)
         if job is None:
             if not flight.path.exists():
                 self._give_up(now, "its recording was removed")
             return
-        if job.state in LIVE_STATES or self._in_hand(job.id):
+        if job.state in LIVE_STATES or job.id in in_hand:
             return
         if job.state in (JobState.CANCELLED, JobState.VANISHED):
             self._give_up(now, f"its job was {job.state.value}")
             return
-        sung = _heard(job, now - flight.since)
+        sung = _heard(job, now - flight.since, was_alone=alone)
         self._tidy(job)
         self._due = now + self._config.interval_s
         self._set(None, sung)
@@ -248,21 +263,33 @@ class Canary:
     def _tidy(self, job: Job | None) -> None:
         """Nothing is left of it. The sidecar first: one without a job would bring that back."""
         if job is not None:
-            self._sidecars.drop(job.id)
+            self._drop(job.id)
         _remove_files(self._folder)
         for job_id in self._store.forget(self._inbox):
-            self._sidecars.drop(job_id)
+            if job is None or job_id != job.id:  # its number may be in use again
+                self._drop(job_id)
+
+    def _drop(self, job_id: int) -> None:
+        self._sidecars.drop(job_id)
+        self._on_forget(job_id)
 
 
-def _heard(job: Job, latency_s: float) -> Sung:
+def _stands(job: Job | None) -> str:
+    if job is None:
+        return "its inbox has not found it yet"
+    return f"its job is {job.state.value}" + (f": {job.reason}" if job.reason else "")
+
+
+def _heard(job: Job, latency_s: float, *, was_alone: bool) -> Sung:
     if job.state is not JobState.DONE:
-        return Sung(utc_now(), 1.0, latency_s, None, f"the canary {job.state.value}: {job.reason}")
+        return Sung(utc_now(), 1.0, latency_s, None, f"the canary {job.state.value}: {job.reason}", was_alone)
     try:
         text = "\n".join(Path(os.fsdecode(output.path)).read_text("utf-8") for output in job.outputs)
     except OSError as error:
-        return Sung(utc_now(), 1.0, latency_s, job.speed, f"its transcript cannot be read: {error}")
+        return Sung(utc_now(), 1.0, latency_s, job.speed, f"its transcript cannot be read: {error}", was_alone)
     wrong = wrong_words_ratio(WORDS, text)
-    return Sung(utc_now(), wrong, latency_s, job.speed, f"heard: {' '.join(text.split())[:300]}" if wrong else "")
+    words = f"heard: {' '.join(text.split())[:300]}" if wrong else ""
+    return Sung(utc_now(), wrong, latency_s, job.speed, words, was_alone)
 
 
 def _remove_files(folder: Path) -> None:

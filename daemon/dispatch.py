@@ -47,6 +47,9 @@ RETRY_S: Final = (30.0, 120.0, 480.0)
 CANCEL_S: Final = 15.0
 """How long a job may take to end once it is told to: the engine looks up after every window."""
 
+SPOOL_TOLD_S: Final = 60.0
+"""For how long after the next try of its job a spool that cannot be written is told."""
+
 STORAGE_RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """The waits for a database that is locked or a disk that is full; the last is repeated."""
 
@@ -91,6 +94,8 @@ class Dispatcher:
         self._draining = False
         self._hurried = False
         self._out_of_patience = threading.Event()
+        self._spool_trouble = ""
+        self._spool_tried_at = 0.0
 
     def step(self, now: float) -> float:
         """Claim what is due, as far as there is room, but no more than fits: the end of a job wakes the next step."""
@@ -149,6 +154,14 @@ class Dispatcher:
         with self._lock:
             return list(self._activities)
 
+    def spool_trouble(self) -> str:
+        """Why no audio could be decoded to the state folder lately; empty since a job was done, or none is tried."""
+        return self._spool_trouble if monotonic_s() < self._spool_tried_at + SPOOL_TOLD_S else ""
+
+    def forget(self, job_id: int) -> None:
+        """The job leaves the history, and its number may come again: it has never been put off."""
+        self._held.forget(job_id)
+
     def cancel(self, job_id: int) -> bool:
         """Ask a job in hand to end, because a person wants it; whether there is one, and it will."""
         return any(activity.cancel() for activity in self.activities() if activity.job.id == job_id)
@@ -184,6 +197,7 @@ class Dispatcher:
         job = activity.job
         try:
             result = perform(activity, self._shop)
+            self._spool_trouble = ""
             log_outcome(activity, result)
             self._tell(End(job, result.outcome.value, result.reason))
             if activity.outdated:
@@ -254,7 +268,10 @@ class Dispatcher:
                 delay_s = self._held.put_off(job, FOLDER_BLOCKED_S)
                 store.hold(job, reason, at, delay_s=delay_s, refund=True, told=told)
             case SourceChanged() | SourceBlocked() | SpoolBlocked() | ConfigError():
-                store.hold(job, reason, at, delay_s=self._held.put_off(job), refund=True, told=told)
+                delay_s = self._held.put_off(job)
+                if isinstance(error, SpoolBlocked):
+                    self._spool_trouble, self._spool_tried_at = reason, monotonic_s() + delay_s
+                store.hold(job, reason, at, delay_s=delay_s, refund=True, told=told)
             case RecordingIncomplete(wait_s=wait_s):
                 store.hold(job, reason, at, delay_s=wait_s, refund=True, told=told)
             case _ if self._draining:  # the processes under it are going: not its fault

@@ -24,8 +24,10 @@ from daemon.outputs.kept import KeptDocuments
 from daemon.pace import LONGEST, MOST, Going, Pace, eta_s, overtime_ratio, pace
 from daemon.workshop import Activity
 from monitor.figures import Key
+from monitor.sampling.machine import shown
 from storage.errors import StorageError
 from storage.jobs import JobStore
+from storage.lately import Queued
 from storage.records import JobState
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ MOST_REMEMBERED: Final = 10_000
 
 Told = tuple[Mapping[Key, float], Mapping[Key, str]]
 """Figures, and words about them."""
+
+_TOLD_ELSEWHERE: Final = ("output_blocked", "incomplete")
+"""Why jobs are held that other figures tell of, or that is over by itself: see `Told` of the errors."""
 
 _SOON: Final = (JobState.WAITING, JobState.QUEUED, JobState.RUNNING, JobState.PUBLISHING)
 _LATE: Final = tuple(state for state in JobState if state not in _SOON)
@@ -132,7 +137,7 @@ class ServiceFigures:
             state = JobState(end.outcome) if end.outcome in _LATE else JobState.DONE
             self._late[state] = self._late.get(state, 0) + 1
             if end.outcome in (JobState.FAILED, JobState.QUARANTINED):
-                self._last_failure = f"the last one: {_shown(end.job.path)}: {end.reason}"
+                self._last_failure = f"the last one: {shown(end.job.path)}: {end.reason}"
 
     def read(self) -> Told:
         """All figures now. Only the monitor's thread may call it: some are since the last call."""
@@ -156,29 +161,37 @@ class ServiceFigures:
 
     def counts(self, *, exact: bool = False) -> dict[JobState, int]:
         """People's jobs by state. Unless *exact*, changes of long ago may show late in a long history."""
-        store = self._sources.store
         self._count_late(EXACT_RATIO if exact else COUNTING_RATIO)
-        found = {state: store.count_of(state) for state in _SOON} | self._late
-        hidden = self._sources.hidden
+        found = self._of_people(_SOON) | self._late
+        return {state: found[state] for state in JobState}
+
+    def _of_people(self, states: Collection[JobState]) -> dict[JobState, int]:
+        store, hidden = self._sources.store, self._sources.hidden
+        found = {state: store.count_of(state) for state in states}
         ours = store.counts_of(hidden) if hidden else {}
-        return {state: max(0, found[state] - ours.get(state, 0)) for state in JobState}
+        return {state: max(0, n_jobs - ours.get(state, 0)) for state, n_jobs in found.items()}
 
     def _count_late(self, ratio: float) -> None:
+        """Without the lock while it counts, so no job's end waits; one that ends meanwhile may be missed so long."""
         with self._lock:
             began = self._clock()
-            if began - self._counted_at >= ratio * self._counting_s:
-                self._late = {state: self._sources.store.count_of(state) for state in _LATE}
-                self._counted_at, self._counting_s = began, self._clock() - began
+            if began - self._counted_at < ratio * self._counting_s:
+                return
+        late = self._of_people(_LATE)
+        with self._lock:
+            self._late, self._counted_at, self._counting_s = late, began, self._clock() - began
 
     def pace(self) -> Pace:
         """How it went lately."""
         with self._lock:
             n_ended, now = self._ended.total(), self._clock()
-            if n_ended != self._pace_of or now - self._pace_at >= PACE_S:
-                at = self._utc()
-                ended = self._sources.store.ended_since(at - LONGEST, MOST, self._sources.hidden)
-                self._pace, self._pace_of, self._pace_at = pace(ended, at), n_ended, now
-            return self._pace
+            if n_ended == self._pace_of and now - self._pace_at < PACE_S:
+                return self._pace
+        at = self._utc()
+        found = pace(self._sources.store.ended_since(at - LONGEST, MOST, self._sources.hidden), at)
+        with self._lock:
+            self._pace, self._pace_of, self._pace_at = found, n_ended, now
+        return found
 
     def _jobs(self, draft: _Draft, now: float) -> None:
         for state, n_jobs in self.counts().items():
@@ -187,7 +200,7 @@ class ServiceFigures:
             draft.put("jobs_ended", n_jobs, outcome)
         found = self.pace()
         draft.put("recent_failed_ratio", found.failed_ratio, words=self._last_failure if found.failed_ratio else "")
-        draft.put("recent_speed_ratio", found.speed)
+        draft.put("recent_speed_ratio", found.comparable_speed)
         draft.put("real_time_factor", 1 / found.speed if found.speed else None)
         self._queue(draft, now)
         self._blocked(draft)
@@ -198,22 +211,33 @@ class ServiceFigures:
 
     def _queue(self, draft: _Draft, now: float) -> None:
         """How long the first job waits, and how long nothing moves. Jobs of an inbox that is away wait for that."""
-        wait_s = self.oldest_wait_s()
+        oldest = self._oldest()
         moved = (
             self._ended_now().total(),
             sorted((one.job.id, one.job.lease, one.stage, one.done_s) for one in self._sources.activities()),
         )
-        if wait_s is None or moved != self._moved:
+        if oldest is None or moved != self._moved:
             self._moved, self._moved_at = moved, now
-        draft.put("queue_oldest_wait_s", wait_s or 0.0)
+        wait_s, words = (self._wait_s(oldest), shown(oldest.path)) if oldest is not None else (0.0, "")
+        draft.put("queue_oldest_wait_s", wait_s, words=words)
         draft.put("queue_still_s", now - self._moved_at)
+        held = self._sources.store.oldest_held(self._ready(), _TOLD_ELSEWHERE)
+        held_s = (self._utc() - held.since).total_seconds() if held is not None else 0.0
+        draft.put("queue_held_s", max(0.0, held_s), words=held.reason if held is not None else "")
 
     def oldest_wait_s(self) -> float | None:
         """For how long the job waits that does so the longest; None where none has to."""
-        at = self._utc()
-        ready = [inbox.path for inbox in self._sources.inboxes() if inbox.ready]
-        since = self._sources.store.oldest_queued(ready, at)
-        return None if since is None else max(0.0, (at - since).total_seconds())
+        oldest = self._oldest()
+        return None if oldest is None else self._wait_s(oldest)
+
+    def _oldest(self) -> Queued | None:
+        return self._sources.store.oldest_queued(self._ready(), self._utc())
+
+    def _ready(self) -> list[bytes]:
+        return [inbox.path for inbox in self._sources.inboxes() if inbox.ready]
+
+    def _wait_s(self, job: Queued) -> float:
+        return max(0.0, (self._utc() - job.since).total_seconds())
 
     def _blocked(self, draft: _Draft) -> None:
         kept = self._sources.kept.present()[:MOST_BLOCKED]
@@ -226,13 +250,14 @@ class ServiceFigures:
 
     def _in_hand(self, draft: _Draft, now: float) -> None:
         for activity in self._people(self._sources.activities()):
-            ratio = overtime_ratio(self._going(activity, now), self._pace.usual_speed)
-            draft.put("job_overtime_ratio", ratio, str(activity.job.id), _shown(activity.job.path))
+            ratio = overtime_ratio(self._going(activity, now), self._usual_speed(activity))
+            draft.put("job_overtime_ratio", ratio, str(activity.job.id), shown(activity.job.path))
 
     def etas(self) -> dict[int, float]:
         """Seconds until jobs in hand are transcribed, by job, as far as that can be told."""
-        now, speed = self._clock(), self._pace.usual_speed
-        found = {one.job.id: eta_s(self._going(one, now), speed) for one in self._sources.activities() if one.total_s}
+        now = self._clock()
+        activities = [one for one in self._sources.activities() if one.total_s]
+        found = {one.job.id: eta_s(self._going(one, now), self._usual_speed(one)) for one in activities}
         return {job_id: left_s for job_id, left_s in found.items() if left_s is not None}
 
     def queue_eta_s(self, n_queued: int) -> float | None:
@@ -241,6 +266,11 @@ class ServiceFigures:
         if not n_queued or not found.usual_speed or not found.mean_audio_s:
             return None
         return n_queued * found.mean_audio_s / found.usual_speed
+
+    def _usual_speed(self, activity: Activity) -> float | None:
+        """Of recordings with its model and quality."""
+        options = activity.job.options
+        return self._pace.usual_speeds.get((str(options.get("model") or ""), str(options.get("quality") or "")))
 
     def _going(self, activity: Activity, now: float) -> Going:
         n_beside = len([one for one in self._sources.activities() if one.stage == "engine"])
@@ -304,20 +334,17 @@ class ServiceFigures:
     def _spare(self, draft: _Draft, status: EngineStatus) -> None:
         """Whether the CPU works in place of a GPU."""
         ready = [seat for seat in status.seats if seat.state == "ready"]
+        # One that was given up because nobody needed it is able; one whose process died may not be.
+        able = [seat for seat in status.seats if seat.state == "unloaded" and not seat.n_deaths]
         wanted = {seat.wanted for seat in status.seats}
         reason = next((seat.last_error for seat in status.seats if seat.last_error), None) or ""
         if len(wanted) > 1 and "cpu" in wanted:  # it is there for when no GPU can
             if ready:
-                draft.put("engine_on_spare", all(seat.wanted == "cpu" for seat in ready), "cpu", reason)
+                draft.put("engine_on_spare", all(seat.wanted == "cpu" for seat in ready + able), "cpu", reason)
         elif wanted == {"auto"} and ready:
             fell_back = any(seat.device == "cpu" for seat in ready) and self._sources.on_gpu()
             draft.put("engine_on_spare", fell_back, "auto", reason)
 
 
 def _name(inbox: Inbox) -> str:
-    return _shown(inbox.path)
-
-
-def _shown(path: bytes) -> str:
-    """For people and for databases, which take no half characters."""
-    return path.decode("utf-8", "backslashreplace")
+    return shown(inbox.path)

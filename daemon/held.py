@@ -43,6 +43,12 @@ class HeldJobs:
             n_times = self._n_times[job.id] = self._n_times.get(job.id, 0) + 1
         return waits_s[min(n_times, len(waits_s)) - 1]
 
+    def forget(self, job_id: int) -> None:
+        """Nothing is kept of the job: its number may come again."""
+        with self._lock:
+            self._n_times.pop(job_id, None)
+        self._kept.drop(job_id)
+
     def let_go(self) -> None:
         """Look at some; keep nothing of those that have ended: their recordings were deleted, mostly."""
         with self._lock:

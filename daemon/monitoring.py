@@ -8,8 +8,11 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, cast
 
 from daemon.alerting import setup_of
@@ -22,6 +25,8 @@ from daemon.figures import ServiceFigures
 from daemon.version import VERSION
 from monitor.alert import Alert, Judgement
 from monitor.figures import Sample
+from monitor.gpu.figures import LOST, KnownGpus
+from monitor.gpu.probe import GpuProbe, gpu_present
 from monitor.history.errors import HistoryError
 from monitor.history.jsonlog import JsonLog, Recording
 from monitor.history.store import MetricsHistory
@@ -31,6 +36,7 @@ from monitor.rules import loading as rules
 from monitor.rules.detecting import Detectors
 from monitor.rules.judging import Judge
 from monitor.rules.rule import Rule
+from monitor.sampling.machine import shown
 from monitor.sampling.sampler import Sampler
 from monitor.thread import Monitor
 
@@ -59,20 +65,23 @@ class Monitoring:
         self._figures = figures
         self._interval_s = chosen.interval_s
         self._sampled_at = math.inf  # not begun
+        self._resting = False
         self._history = MetricsHistory.open(config.state_dir / METRICS_NAME, chosen.metrics_max_bytes)
         json_log = (
             JsonLog(chosen.json_log, chosen.json_log_max_bytes, chosen.json_log_files) if chosen.json_log else None
         )
         self._recording = Recording(self._history, json_log)
         open_alerts, told = self._last_run()
+        read_gpus = partial(_may_read_gpus, config.engine.device)
         self._post = Post(setup, told=told, record_told=self._history.told)
         self.actor: Final = Monitor(
             interval_s=chosen.interval_s,
-            sampler=Sampler(processes, figures.read, [config.state_dir]),
+            sampler=Sampler(processes, figures.read, config.state_dir, _known_gpus(open_alerts, read_gpus)),
             detectors=self._detectors(),
             judge=Judge(made, open_alerts, interval_s=chosen.interval_s),
             record=self._recording,
             tell=self._tell,
+            gpu=GpuProbe(present=read_gpus),
         )
         self.actor.open_alerts = open_alerts
 
@@ -84,10 +93,14 @@ class Monitoring:
     def ended(self, end: End) -> None:
         """A job of people ended."""
         self._figures.ended(end)
-        recording = end.job.path.decode("utf-8", "backslashreplace")
+        recording = shown(end.job.path)
         notify = end.job.options.get("notify")  # what its folder says; else as the inbox
         kinds = cast("list[object]", notify) if isinstance(notify, list) else None
         self._post.tell_job(os.fsdecode(end.job.inbox), end.outcome, recording, end.reason, kinds)
+
+    def rest(self) -> None:
+        """No sample is expected any more: the daemon ends, and its loops before its jobs."""
+        self._resting = True
 
     def apply(self, config: Config, environment: Mapping[str, str]) -> None:
         """Who is told is as in *config* from now on. Raises ConfigError, and then nothing has changed."""
@@ -95,9 +108,10 @@ class Monitoring:
 
     def close(self) -> None:
         """No sample is taken any more, what waits to be sent is, if that is quick, and the files are closed."""
-        self.actor.close()
-        self._post.close()
-        self._recording.close()
+        with ExitStack() as last_first:  # whichever of them fails, the others end too
+            last_first.callback(self._recording.close)
+            last_first.callback(self._post.close)
+            last_first.callback(self.actor.close)
 
     @property
     def latest(self) -> Sample | None:
@@ -111,7 +125,7 @@ class Monitoring:
 
     def stuck(self, now: float) -> bool:
         """Whether it has not given a sample for far too long."""
-        return now - self._sampled_at > LATE_S + LATE_INTERVALS * self._interval_s
+        return not self._resting and now - self._sampled_at > LATE_S + LATE_INTERVALS * self._interval_s
 
     def _tell(self, judgement: Judgement, at: datetime) -> None:
         self._sampled_at = monotonic_s()
@@ -139,9 +153,24 @@ class Monitoring:
         return detectors
 
 
+def _may_read_gpus(device: str) -> bool:
+    """On a machine whose GPU is not ours to use it is no trouble that it cannot be read."""
+    return device != "cpu" and gpu_present()
+
+
+def _known_gpus(open_alerts: Iterable[Alert], read_gpus: Callable[[], bool]) -> KnownGpus:
+    """Those that were lost when the last run ended are lost still; after a reboot there may be others."""
+    known = KnownGpus()
+    booted_at = utc_now() - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+    for alert in open_alerts if read_gpus() else ():
+        if alert.key.name == LOST and alert.opened_at >= booted_at:
+            known.still_lost(alert.key.subject, alert.words)
+    return known
+
+
 def _rules_of(config: Config) -> Sequence[Rule]:
     try:
-        return rules.load({name: rule.model_dump() for name, rule in config.monitor.rules.items()})
+        return rules.load(config.monitor.changed_rules())
     except rules.RuleError as error:
         raise ConfigError(str(error)) from None
 

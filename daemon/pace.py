@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from storage.lately import Ended
+from storage.lately import Ended, Kind
 from storage.records import JobState
 
 WINDOW: Final = timedelta(hours=1)
@@ -27,6 +27,9 @@ FEWEST_FAILED: Final = 20
 FEWEST_AUDIO_S: Final = 30.0
 """Below so much audio a speed says nothing: what each recording costs besides is most of it."""
 
+ENOUGH_AUDIO_S: Final = 600.0
+"""Below so much audio a speed may not be compared with the usual one: a memo alone fills no batch."""
+
 OVERHEAD_S: Final = 60.0
 """What a recording may take besides the model's work: its decoding, its turn, its publication."""
 
@@ -35,14 +38,17 @@ OVERHEAD_S: Final = 60.0
 class Pace:
     """How it went lately. *speed* is seconds of audio done in a second in which anything was done.
 
-    None is what cannot be told: of too few jobs, or none of late. *usual_speed* is over a longer time, for what is to
-    be expected of a job; *mean_audio_s* is the length of a recording.
+    None is what cannot be told: of too few jobs, or none of late. *comparable_speed* is *speed* where enough audio was
+    done. *usual_speed* is over a longer time, for what is to be expected of the queue, *usual_speeds* are those of each
+    kind of work, for what is to be expected of a job; *mean_audio_s* is the length of a recording.
     """
 
     n_ended: int = 0
     failed_ratio: float | None = None
     speed: float | None = None
+    comparable_speed: float | None = None
     usual_speed: float | None = None
+    usual_speeds: Mapping[Kind, float] = field(default_factory=dict[Kind, float])
     mean_audio_s: float | None = None
 
 
@@ -57,17 +63,21 @@ def pace(ended: Sequence[Ended], at: datetime) -> Pace:
     """The pace at *at*; *ended* is the newest first."""
     counted = lately(ended, at)
     n_failed = sum(one.state is not JobState.DONE for one in counted)
+    of_late = [one for one in counted if at - one.finished_at <= WINDOW]
+    speeds = {kind: _speed(one for one in counted if one.kind == kind) for kind in {one.kind for one in counted}}
     audio = [one.audio_s for one in counted if one.audio_s is not None]
     return Pace(
         n_ended=len(counted),
         failed_ratio=n_failed / len(counted) if len(counted) >= FEWEST_FAILED else None,
-        speed=_speed(one for one in counted if at - one.finished_at <= WINDOW),
+        speed=_speed(of_late),
+        comparable_speed=_speed(of_late, ENOUGH_AUDIO_S),
         usual_speed=_speed(counted),
+        usual_speeds={kind: speed for kind, speed in speeds.items() if speed is not None},
         mean_audio_s=sum(audio) / len(audio) if audio else None,
     )
 
 
-def _speed(ended: Iterable[Ended]) -> float | None:
+def _speed(ended: Iterable[Ended], fewest_audio_s: float = FEWEST_AUDIO_S) -> float | None:
     """Seconds of audio in a second of work. Work on several recordings at once counts once."""
     audio_s = 0.0
     spans: list[tuple[float, float]] = []
@@ -77,7 +87,7 @@ def _speed(ended: Iterable[Ended]) -> float | None:
             end = one.finished_at.timestamp()
             spans.append((end - one.wall_s, end))
     busy_s = covered_s(spans)
-    return audio_s / busy_s if audio_s >= FEWEST_AUDIO_S and busy_s > 0 else None
+    return audio_s / busy_s if audio_s >= fewest_audio_s and busy_s > 0 else None
 
 
 def covered_s(spans: Iterable[tuple[float, float]]) -> float:

@@ -43,7 +43,7 @@ from daemon.silence import Silence
 from daemon.version import VERSION
 from daemon.vitals import Vitals
 from daemon.workshop import Activity, Patiently, Workshop
-from storage.errors import StorageError
+from storage.errors import StorageDamaged, StorageError
 from storage.records import JobState
 from storage.reserve import Reserve
 
@@ -214,6 +214,7 @@ class Parts:
             on_end=self._job_ended,
         )
         self._undo.append(("jobs", self._drain))
+        self.vitals.spool_trouble = self._dispatcher.spool_trouble
         self._launch("dispatcher", self._dispatcher)
 
     def _begin_watching(self) -> None:
@@ -236,8 +237,9 @@ class Parts:
             self._history.sidecars,
             started=monotonic_s(),
             hindrance=self._no_time_for_canary,
-            in_hand=lambda job_id: any(activity.job.id == job_id for activity in self._activities()),
+            in_hand=lambda: {activity.job.id for activity in self._activities()},
             on_drop=self._scan_canary,
+            on_forget=self._dispatcher.forget if self._dispatcher is not None else lambda _job_id: None,
         )
         self._launch("canary", self._canary)
 
@@ -252,7 +254,7 @@ class Parts:
             self._pulse,
             self._started_at,
             lambda: self._config,
-            Live(self._figures, self._monitoring, self._canary),
+            Live(self._figures, self._monitoring, self.health, self._canary),
         )
         control = ControlServer(self._config.state_dir, answers.commands())
         control.start()
@@ -326,6 +328,7 @@ class Parts:
 
     def _say_stopping(self) -> None:
         self.vitals.phase = "stopping"
+        self._monitoring.rest()
 
     # What is asked from outside.
 
@@ -335,12 +338,18 @@ class Parts:
             self._dispatcher.hurry()
 
     def apply(self, config: Config) -> None:
-        """What can change under running jobs is as in *config* from now on. Raises ConfigError; then nothing is."""
+        """What can change under running jobs is as in *config* from now on. Raises ConfigError; then nothing is.
+
+        A history that does not answer now holds up the inboxes that are new; one that is damaged is lost.
+        """
         self._monitoring.apply(config, self._environment)
         self._config = config
         if self._hidden is not None:
             self._hidden = canary.inbox_of(config)
-        self._inboxes.apply(self._watched(config), config.max_attempts)
+        try:
+            self._inboxes.apply(self._watched(config), config.max_attempts)
+        except StorageDamaged as error:
+            self.health.lose(str(error))
 
     # Stop: nothing new comes in, what is in hand ends or goes back, then the parts in reverse order.
 

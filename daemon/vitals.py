@@ -24,6 +24,7 @@ class Vitals:
     pulse: Pulse
     engine_status: Callable[[], EngineStatus]
     phase: str = "starting"
+    spool_trouble: Callable[[], str] = str
 
     def sick(self) -> str:
         """Why the daemon does not live; empty if it does."""
@@ -41,7 +42,7 @@ class Vitals:
         status = self.engine_status()
         if status.state in ("down", "starting", "stopped"):
             return f"the engine is {status.state}" + (f": {status.last_error}" if status.last_error else "")
-        return self.health.trouble()
+        return self.health.trouble() or self.spool_trouble()
 
     def line(self) -> str:
         """How it goes, for ``systemctl status``."""

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from monitor.figures import Key
 
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 """From the mildest."""
+
+
+class Matter(NamedTuple):
+    """What an alert is about: there is one open alert of it at most."""
+
+    rule: str
+    key: Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,11 @@ class Alert:
     seen_at: datetime
     resolved_at: datetime | None = None
     id: int | None = None
+
+    @property
+    def matter(self) -> Matter:
+        """What it is about."""
+        return Matter(self.rule, self.key)
 
 
 @dataclass(frozen=True, slots=True)

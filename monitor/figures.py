@@ -62,6 +62,7 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "process_read_bytes": Meaning("Bytes read from storage since it started", "process", "counter"),
     "process_written_bytes": Meaning("Bytes written to storage since it started", "process", "counter"),
     "process_gpu_memory_bytes": Meaning("GPU memory in use, over all GPUs", "process"),
+    "state_free_bytes": Meaning("Room left on the disk of the state folder", worst="low"),
     # Folders: the inboxes and the state folder.
     "folder_free_bytes": Meaning("Room left on the folder's disk", "folder", worst="low"),
     "folder_free_ratio": Meaning("Share of the folder's disk that is free", "folder", worst="low"),
@@ -86,9 +87,13 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "jobs_ended": Meaning("Jobs that ended since the daemon started, by outcome", "outcome", "counter"),
     "queue_oldest_wait_s": Meaning("For how long the oldest queued job has waited"),
     "queue_still_s": Meaning("For how long no job has got on while some were queued"),
+    "queue_held_s": Meaning("For how long the oldest job waits that is held: its source, the disk, the engine"),
     "job_overtime_ratio": Meaning("Time that a running job took so far, over what was expected", "job"),
     "recent_failed_ratio": Meaning("Share of the jobs that failed, of those that ended lately; left out below twenty"),
-    "recent_speed_ratio": Meaning("Seconds of audio done per second of work, over jobs that ended lately", worst="low"),
+    "recent_speed_ratio": Meaning(
+        "Seconds of audio done per second of work, over jobs that ended lately; left out below ten minutes of audio",
+        worst="low",
+    ),
     "speed_of_usual_ratio": Meaning("The recent speed over the usual one of this machine", worst="low"),
     "real_time_factor": Meaning("Seconds of work per second of audio, over the jobs that ended lately"),
     "outputs_blocked": Meaning("Transcripts that wait because their folder cannot be written", "inbox"),
@@ -112,8 +117,10 @@ FIGURES: Final[Mapping[str, Meaning]] = {
     "alerts_open": Meaning("Alerts that are open"),
     # The canary: a known clip that goes the way of every recording.
     "canary_wrong_words_ratio": Meaning("Word error rate of the last canary"),
-    "canary_latency_s": Meaning("From the canary's drop to its transcript"),
-    "canary_speed_ratio": Meaning("Seconds of the canary's audio per second of work", worst="low"),
+    "canary_latency_s": Meaning("From the canary's drop to its transcript; left out where others were in hand with it"),
+    "canary_speed_ratio": Meaning(
+        "Seconds of the canary's audio per second of work; left out where others were in hand with it", worst="low"
+    ),
     "canary_latency_of_usual_ratio": Meaning("The last canary's latency over the usual one of this machine"),
     "canary_speed_of_usual_ratio": Meaning("The last canary's speed over the usual one of this machine", worst="low"),
     "canary_overdue_s": Meaning("By how much the running canary is later than it may be"),

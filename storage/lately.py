@@ -24,18 +24,35 @@ _QUEUED: Final = text(
 SELECT coalesce(
     (SELECT max(at) FROM event WHERE job_id = first.id AND kind = 'queued' AND reason = 'a person asked for it'),
     first.created_at
-)
+), file.path
 FROM (
-    SELECT id, created_at FROM job
+    SELECT id, created_at, file_id FROM job
     WHERE {CLAIMABLE} AND inbox = :inbox AND +state = 'queued' AND (not_before_at IS NULL OR not_before_at <= :at)
     ORDER BY id LIMIT 5
-) AS first
+) AS first JOIN file ON file.id = first.file_id
 """  # noqa: S608  # our own words
 )
 
+# Of those that wait for their time; what the intake waits for has none.
+_HELD: Final = text(
+    """
+SELECT coalesce(
+    (SELECT max(at) FROM event WHERE job_id = first.id AND kind = 'queued' AND reason = 'a person asked for it'),
+    first.created_at
+), first.reason
+FROM (
+    SELECT id, created_at, reason FROM job INDEXED BY job_state
+    WHERE state = 'waiting' AND not_before_at IS NOT NULL AND inbox IN :inboxes
+        AND coalesce(json_extract(told, '$.key'), '') NOT IN :but
+    ORDER BY id LIMIT 5
+) AS first
+"""
+).bindparams(bindparam("inboxes", expanding=True), bindparam("but", expanding=True))
+
 _ENDED: Final = text(
     """
-SELECT state, outcome, audio_s, wall_s, finished_at, same_as, inbox FROM job
+SELECT state, outcome, audio_s, wall_s, finished_at, same_as, inbox,
+    json_extract(options, '$.model'), json_extract(options, '$.quality') FROM job
 WHERE state = :state AND finished_at >= :since
 ORDER BY finished_at DESC LIMIT :limit
 """
@@ -55,6 +72,9 @@ _OF_INBOX: Final = text(
 
 _OF_STATE: Final = text("SELECT count(*) FROM job WHERE state = :state")
 
+Kind = tuple[str, str]
+"""The model and the quality that were asked for: how fast a recording can be done depends on both."""
+
 _ENDS: Final = (JobState.DONE, JobState.FAILED, JobState.QUARANTINED)
 
 
@@ -66,6 +86,23 @@ class Ended:
     finished_at: datetime
     audio_s: float | None
     wall_s: float | None
+    kind: Kind = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job that waits for its turn."""
+
+    since: datetime
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that is put off until what it needs is there again."""
+
+    since: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +114,24 @@ class Blocked:
     reason: str
 
 
-def oldest_queued(session: Session, inboxes: Collection[bytes], at: datetime) -> datetime | None:
-    """Since when the first of the jobs waits that are due at *at* in *inboxes*; None where none is."""
+def oldest_queued(session: Session, inboxes: Collection[bytes], at: datetime) -> Queued | None:
+    """The one that waits the longest of the jobs that are due at *at* in *inboxes*; None where none is."""
     asked = [{"inbox": inbox, "at": utc_text(at)} for inbox in inboxes]
-    found = [since for one in asked for since in session.execute(_QUEUED, one).scalars()]
-    return datetime.fromisoformat(min(found)) if found else None
+    found = [(since, path) for one in asked for since, path in session.execute(_QUEUED, one)]
+    if not found:
+        return None
+    since, path = min(found)
+    return Queued(datetime.fromisoformat(since), path)
+
+
+def oldest_held(session: Session, inboxes: Collection[bytes], but_for: Collection[str]) -> Held | None:
+    """The one that is held the longest in *inboxes*, for another reason than *but_for* (keys of what is told)."""
+    found = session.execute(_HELD, {"inboxes": list(inboxes), "but": list(but_for)}).all()
+    return min((Held(datetime.fromisoformat(since), reason) for since, reason in found), default=None, key=_since)
+
+
+def _since(held: Held) -> datetime:
+    return held.since
 
 
 def ended_since(session: Session, since: datetime, limit: int, but_not_in: bytes) -> list[Ended]:
@@ -89,12 +139,13 @@ def ended_since(session: Session, since: datetime, limit: int, but_not_in: bytes
     ended: list[Ended] = []
     for state in _ENDS:
         rows = session.execute(_ENDED, {"state": state.value, "since": utc_text(since), "limit": limit})
-        for found, outcome, audio_s, wall_s, finished_at, same_as, inbox in rows:
+        for found, outcome, audio_s, wall_s, finished_at, same_as, inbox, model, quality in rows:
             if inbox == but_not_in:
                 continue
             is_new = same_as is None and outcome in (Outcome.OK.value, Outcome.PARTIAL.value) and wall_s and audio_s
             at = datetime.fromisoformat(finished_at)
-            ended.append(Ended(JobState(found), at, audio_s if is_new else None, wall_s if is_new else None))
+            kind = (model or "", quality or "")
+            ended.append(Ended(JobState(found), at, audio_s if is_new else None, wall_s if is_new else None, kind))
     return sorted(ended, key=lambda one: one.finished_at, reverse=True)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from storage import conditions, exporting, folder, folder_settings, lately, retention, searching
 from storage.connection import open_reader, storage_errors
-from storage.lately import Blocked, Ended
+from storage.lately import Blocked, Ended, Held, Queued
 from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
 from storage.retention import OldJob
 from storage.rows import event_of, job_of, newest_row
@@ -117,10 +117,15 @@ class JobQueries:
         with self._read() as session:
             return session.scalars(query).one_or_none()
 
-    def oldest_queued(self, inboxes: Collection[bytes], at: datetime) -> datetime | None:
+    def oldest_queued(self, inboxes: Collection[bytes], at: datetime) -> Queued | None:
         """See `storage.lately.oldest_queued`."""
         with self._read() as session:
             return lately.oldest_queued(session, inboxes, at)
+
+    def oldest_held(self, inboxes: Collection[bytes], but_for: Collection[str] = ()) -> Held | None:
+        """See `storage.lately.oldest_held`."""
+        with self._read() as session:
+            return lately.oldest_held(session, inboxes, but_for)
 
     def ended_since(self, since: datetime, limit: int, but_not_in: bytes = b"") -> list[Ended]:
         """See `storage.lately.ended_since`."""

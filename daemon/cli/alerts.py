@@ -26,6 +26,11 @@ from monitor.notices.courier import Courier, Letter
 from monitor.notices.messages import of_test
 from monitor.wording import duration, say
 
+_HINT: Final = (
+    "; what only the service itself is given is tried with "
+    "`sudo CREDENTIALS_DIRECTORY=/etc/transcribed transcribed alerts test`"
+)
+
 _STYLES: Final[dict[Severity, str]] = {"info": "cyan", "warning": "yellow", "critical": "bold red"}
 
 
@@ -46,7 +51,8 @@ def test(file: Path | None) -> int:
     """Send a test message to each address now and print which took it; the exit code."""
     addresses = setup_of(loaded(file).config, os.environ).everybody()
     if not addresses:
-        raise TranscribedError("nobody is told of alerts: set [alerts] to or to_files in the configuration")
+        hint = "" if "CREDENTIALS_DIRECTORY" in os.environ else _HINT
+        raise TranscribedError(f"nobody is told of alerts: set [alerts] to or to_files in the configuration{hint}")
     message = of_test(socket.gethostname())
     with closing(Courier()) as courier:
         reasons = courier.send([Letter(address, message) for address in addresses])
@@ -81,7 +87,9 @@ def as_dict(alert: Alert) -> dict[str, Any]:
 def _alerts(config: Config, limit: int, *, open_only: bool) -> tuple[Alert, ...]:
     path = config.state_dir / METRICS_NAME
     if not path.exists():
-        raise TranscribedError(f"{path}: no figures and no alerts yet; it is made by `transcribed run`")
+        raise TranscribedError(
+            f"{path}: no figures yet; `transcribed run` makes it, again within a minute if it was removed"
+        )
     try:
         with closing(MetricsReader.open(path)) as reader:
             return reader.alerts(limit, open_only=open_only)

@@ -59,6 +59,7 @@ def draw(seen: Seen, width: int, height: int, now: datetime) -> RenderableType:
     head += [_row("machine", words) for words in (standing.machine(status),) if words]
     head += [_row("jobs", standing.jobs(status))]
     head += [_row("queue", words) for words in (standing.queue(status),) if words]
+    head += [_row("history", words, "bold red") for words in (standing.history(status),) if words]
     head += [_row("stuck", escape(", ".join(status["stuck"])), "bold red")] if status.get("stuck") else []
     room = height - len(head) - len(foot)
     alerts = _alerts(status, now, _share(room, _MAX_ALERTS))

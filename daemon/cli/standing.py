@@ -25,11 +25,11 @@ STAGES: Final = {"decode": "decoding", "engine": "transcribing", "publish": "pub
 
 
 def trouble(status: Status) -> bool:
-    """Whether somebody should look: a loop, an engine or an inbox does not work, or a critical alert is open."""
+    """Whether somebody should look: a loop, engine, inbox or the history does not work, or a critical alert is open."""
     offline = any(inbox.get("offline") for inbox in status.get("inboxes", ()))
     down = any(seat.get("state") == "down" for seat in _seats(status))
     critical = any(alert.get("severity") == "critical" for alert in status.get("alerts", ()))
-    return bool(status.get("stuck")) or down or offline or critical
+    return bool(status.get("stuck") or status.get("history_trouble")) or down or offline or critical
 
 
 def figures(status: Status, name: str) -> dict[str, float]:
@@ -105,6 +105,11 @@ def queue(status: Status) -> str:
     if (speed := status.get("speed_ratio")) is not None:
         words.append(f"{number(speed)} times real time")
     return ", ".join(words)
+
+
+def history(status: Status) -> str:
+    """What is wrong with the job history; "" where nothing is."""
+    return escape(str(status.get("history_trouble") or ""))
 
 
 def progress(activity: Mapping[str, Any]) -> str:

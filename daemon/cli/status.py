@@ -42,6 +42,8 @@ def _show(status: standing.Status) -> None:
     _line("jobs", standing.jobs(status))
     if words := standing.queue(status):
         _line("queue", words)
+    if words := standing.history(status):
+        _line("history", words)
     for activity in status.get("in_hand", ()):
         print(f"  {activity['job']:>6}    {standing.progress(activity)}  {escape(activity['path'])}")
     for inbox in status.get("inboxes", ()):

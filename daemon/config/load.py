@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 import tomllib
@@ -310,5 +309,4 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _nearest(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; valid: {', '.join(valid)}"
+    return rules.nearest(name, valid) or f"; valid: {', '.join(valid)}"

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from daemon.clock import monotonic_s, utc_now
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 RESTAT_S: Final = 1.0
 """How often files that are not finished are looked at between two scans."""
+
+_PASSES: Final = (StorageBusy, StorageFull, StorageUnavailable)
+"""The history does not answer now; it is asked again."""
 
 _RESTING: Final = 5.0
 _SHORT_S: Final = 0.05
@@ -87,7 +90,7 @@ class Inbox:
         self._scan_took_s = 0.0
         self._disk: Disk | None = None
         self._offline = ""
-        self._arrived = False
+        self._arrived = self._learned = False
         self.looked: Final = threading.Event()
         """Set once it is known whether the folder is there and ours."""
         self.refused: AlreadyRunning | None = None
@@ -124,10 +127,18 @@ class Inbox:
         return None if self.offline else self._disk
 
     def open(self, owner: Owner) -> None:
-        """Learn from the history what is known of the inbox; the first step takes it for *owner*."""
+        """Learn from the history what is known of the inbox; the first step takes it for *owner*.
+
+        Where the history does not answer now, the steps ask it again before they do anything.
+        """
+        self._root = Root(self.config.path, owner)
+        with suppress(*_PASSES):
+            self._learn()
+
+    def _learn(self) -> None:
         self._settings.learn()
         self._admission.learn()
-        self._root = Root(self.config.path, owner)
+        self._learned = True
 
     def start_watching(
         self,
@@ -172,12 +183,14 @@ class Inbox:
         """Search the folder if that is due, look at unfinished files, make jobs of the finished ones."""
         try:
             return self._step(now)
-        except (StorageBusy, StorageFull, StorageUnavailable) as error:
+        except _PASSES as error:
             # Nothing counts as done before the history has it, so the next step comes back to it.
             log.warning("inbox %s: %s; tried again", self.config.path, error, extra={"event": "storage_trouble"})
             return _RESTING
 
     def _step(self, now: float) -> float:
+        if not self._learned:
+            self._learn()
         while self._forgotten:
             self._admission.forget(self._forgotten.popleft())
         due = self._scan_due(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -11,6 +12,10 @@ from monitor.gpu.readings import GpuReading, GpuSample
 from monitor.sampling.told import Told
 
 READABLE: Final = Key("gpu_readable")
+LOST: Final = "gpu_lost"
+
+_NAMED: Final = re.compile(r"(?P<name>.*?) ?\((?P<uuid>[^ ()]+)\): ")
+"""How the words about a lost GPU begin."""
 
 
 class _Identity(NamedTuple):
@@ -30,6 +35,15 @@ class KnownGpus:
         self._built_in = built_in
         self._seen: dict[str, _Identity] = {}  # by subject
         self._lost: dict[str, str] = {}  # the words about each, by subject
+        self._reserved: set[str] = set()  # subjects of the GPUs that the last run knew to be lost
+
+    def still_lost(self, subject: str, words: str) -> None:
+        """The last run knew of this GPU and said *words* about it: it is lost until it is seen."""
+        self._lost[subject] = words
+        self._seen[subject] = _Identity("", "")
+        if (named := _NAMED.match(words)) is not None:
+            self._seen[subject] = _Identity(named["name"], named["uuid"])
+            self._reserved.add(subject)
 
     def tell(self, reading: GpuReading, roles: Mapping[int, str]) -> Told:
         """The figures of *reading*; memory of the processes whose role is in *roles*, by process number."""
@@ -47,7 +61,7 @@ class KnownGpus:
                     _tell_gpu(told, subject, gpu)
             _tell_processes(told, reading.gpus, roles)
         for subject, words in self._lost.items():  # also while none can be read: it did not come back
-            told.add(Key("gpu_lost", subject), 1.0, words)
+            told.add(Key(LOST, subject), 1.0, words)
         return told
 
     def _remember(self, here: Mapping[str, GpuSample]) -> None:
@@ -59,8 +73,9 @@ class KnownGpus:
         self._lost = {subject: self._with_name(subject, trouble) for subject, trouble in troubles.items()}
 
     def _with_name(self, subject: str, words: str) -> str:
-        name = self._seen[subject].name
-        return f"{name}: {words}" if name else words
+        name, uuid = self._seen[subject]
+        named = f"{name} ({uuid})" if uuid else name
+        return f"{named}: {words}" if named else words
 
     def _by_subject(self, gpus: tuple[GpuSample, ...]) -> dict[str, GpuSample]:
         known = {identity.uuid: subject for subject, identity in self._seen.items() if identity.uuid}
@@ -77,16 +92,17 @@ class KnownGpus:
         GPU was there before.
         """
         wanted = str(gpu.index)
-        if wanted not in taken:
+        if wanted not in taken and (not gpu.uuid or wanted not in self._reserved):
             return wanted
         missing = [subject for subject in self._seen if subject not in taken]
         if not gpu.uuid and missing:
             return missing[0]
-        return next(str(number) for number in range(len(taken) + 1) if str(number) not in taken)
+        kept = {*taken, *self._reserved}
+        return next(str(number) for number in range(len(kept) + 1) if str(number) not in kept)
 
 
 def _tell_gpu(told: Told, subject: str, gpu: GpuSample) -> None:
-    told.add(Key("gpu_lost", subject), 0.0)
+    told.add(Key(LOST, subject), 0.0)
     used, total = gpu.memory_used_bytes, gpu.memory_total_bytes
     told.add(Key("gpu_utilisation_ratio", subject), gpu.utilisation_ratio)
     told.add(Key("gpu_memory_used_bytes", subject), used)

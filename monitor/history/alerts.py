@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from monitor.alert import SEVERITIES, Alert, Judgement, Severity
+from monitor.alert import SEVERITIES, Alert, Judgement, Matter, Severity
 from monitor.figures import Key
 from monitor.history.rows import WORDS_CHARS, readable, to_text
 
@@ -20,14 +20,7 @@ _SEVERITIES: Final[Mapping[str, Severity]] = {severity: severity for severity in
 _OPEN: Final = "resolved_at IS NULL"
 
 
-class Matter(NamedTuple):
-    """What an alert is about: there is one open alert of it at most."""
-
-    rule: str
-    key: Key
-
-
-def matter(alert: Alert) -> Matter:
+def _stored(alert: Alert) -> Matter:
     """What *alert* is about, as it can be stored."""
     return Matter(alert.rule, Key(alert.key.name, readable(alert.key.subject)))
 
@@ -54,15 +47,15 @@ def file_alerts(
 ) -> tuple[Judgement, dict[Matter, int]]:
     """*judgement* with numbers, and what is open after it. *known* is what is open in the file."""
     before = dict(known)
-    resolved = tuple(_file(connection, alert, before.pop(matter(alert), None)) for alert in judgement.resolved)
-    in_force = {matter(alert): alert for alert in (*judgement.opened, *judgement.open)}
+    resolved = tuple(_file(connection, alert, before.pop(_stored(alert), None)) for alert in judgement.resolved)
+    in_force = {_stored(alert): alert for alert in (*judgement.opened, *judgement.open)}
     filed = {of: _file(connection, alert, before.pop(of, None)) for of, alert in in_force.items()}
     # Their end could not be written at the time.
     connection.executemany(
         "UPDATE alert SET resolved_at = ? WHERE id = ?", [(to_text(at), number) for number in before.values()]
     )
-    opened = tuple(filed[matter(alert)] for alert in judgement.opened)
-    still_open = tuple(filed[matter(alert)] for alert in judgement.open)
+    opened = tuple(filed[_stored(alert)] for alert in judgement.opened)
+    still_open = tuple(filed[_stored(alert)] for alert in judgement.open)
     numbers = {of: alert.id for of, alert in filed.items() if alert.id is not None}
     return Judgement(opened, resolved, still_open), numbers
 

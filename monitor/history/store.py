@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
-from monitor.alert import Alert, Judgement
+from monitor.alert import Alert, Judgement, Matter
 from monitor.figures import Key, Meaning, Sample
-from monitor.history.alerts import Matter, file_alerts, open_matters, read_alerts
-from monitor.history.errors import HistoryDamaged, HistoryError, HistoryUnavailable, history_errors
+from monitor.history.alerts import file_alerts, open_matters, read_alerts
+from monitor.history.errors import HistoryBusy, HistoryDamaged, HistoryError, HistoryUnavailable, history_errors
 from monitor.history.reading import in_steps, rows_between, series_keys
 from monitor.history.rows import from_ms, meaning, pack_values, pack_words, readable, to_ms, to_text
-from monitor.history.tables import open_to_write, set_aside
+from monitor.history.tables import has_room, open_to_write, set_aside
 from monitor.history.thinning import KEEP_SAMPLES, fit, forget_alerts, give_back, thin
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class MetricsHistory:
         """Keep *sample* and what it changed, all or nothing; *judgement* with the numbers of its alerts.
 
         What is open in the file afterwards is what is open in *judgement*, whatever could not be written before.
-        Raises HistoryError.
+        Raises HistoryError, also while somebody's open transaction has let the log beside the file grow too large.
         """
         with self._lock:
             try:
@@ -169,6 +169,13 @@ class MetricsHistory:
                 raise
 
     def _add(self, sample: Sample, judgement: Judgement) -> Judgement:
+        with history_errors(self._path, "write to"):
+            connection = self._ready()
+            if not has_room(connection, self._path, self._max_bytes):
+                raise HistoryBusy(
+                    f"{self._path}-wal is larger than {self._max_bytes} bytes: another program reads in a transaction "
+                    "that it does not end; end that program"
+                )
         with self._writing() as connection:
             new = {key: _new_series(connection, key) for key in sample.figures if key not in self._series}
             series = self._series | new if new else self._series

@@ -101,7 +101,9 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 def open_to_read(path: Path) -> sqlite3.Connection:
     """A connection that only reads the existing file. Raises HistoryError."""
     if not path.exists():
-        raise HistoryUnavailable(f"{path}: no figures yet; `transcribed run` makes it with the first sample")
+        raise HistoryUnavailable(
+            f"{path}: no figures yet; `transcribed run` makes it, again within a minute if it was removed"
+        )
     with history_errors(path, "open"):
         connection = _connect(path, "ro")
         try:
@@ -113,6 +115,17 @@ def open_to_read(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def has_room(connection: sqlite3.Connection, path: Path, most_bytes: int) -> bool:
+    """Whether the log beside *path* may grow: it can be begun anew only when nobody reads in an older transaction."""
+    try:
+        if os.stat(f"{path}-wal").st_size <= most_bytes:
+            return True
+    except OSError:  # there is none yet
+        return True
+    _, n_pages, n_copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return bool(n_pages == n_copied)
 
 
 def set_aside(path: Path, reason: Exception) -> None:

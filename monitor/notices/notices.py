@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, tzinfo
 from typing import Final
 
-from monitor.alert import SEVERITIES, Alert, Severity
-from monitor.figures import Key
+from monitor.alert import SEVERITIES, Alert, Matter, Severity
 from monitor.notices.messages import Ended, News
 
 FREE_PER_HOUR: Final = 6
@@ -64,9 +63,6 @@ class Pace:
         self._sent.append(now)
 
 
-_Matter = tuple[str, Key]
-
-
 class Notices:
     """Which alerts are told of, and when. *told*: when alerts that are still open were told before this start, by id.
 
@@ -76,9 +72,9 @@ class Notices:
     def __init__(self, policy: Policy, told: Mapping[int, datetime] | None = None) -> None:
         self.policy = policy
         self._told_before = dict(told or {})
-        self._told: dict[_Matter, float] = {}
+        self._told: dict[Matter, float] = {}
         self._open: tuple[Alert, ...] = ()
-        self._resolved: dict[_Matter, Alert] = {}
+        self._resolved: dict[Matter, Alert] = {}
         self._pace = Pace()
 
     def take(self, opened: tuple[Alert, ...], resolved: tuple[Alert, ...], now: float, at: datetime) -> None:
@@ -89,20 +85,20 @@ class Notices:
         self._remember((*opened, *resolved), now, at)
         self._open = tuple(alert for alert in opened if self._matters(alert))
         for alert in resolved:
-            if _matter(alert) in self._told:
-                self._resolved[_matter(alert)] = alert
+            if alert.matter in self._told:
+                self._resolved[alert.matter] = alert
         for alert in self._open:
-            self._resolved.pop(_matter(alert), None)
-        kept = {*map(_matter, self._open), *self._resolved}
+            self._resolved.pop(alert.matter, None)
+        kept = {alert.matter for alert in self._open} | self._resolved.keys()
         self._told = {matter: told for matter, told in self._told.items() if matter in kept}
 
     def due(self, now: float, at: datetime) -> News | None:
         """What goes out at *now*, which counts as told from then on; None if nothing does."""
         quiet = self.policy.quiet(at)
         heard = [alert for alert in self._open if not quiet or alert.severity == "critical"]
-        opened = [alert for alert in heard if _matter(alert) not in self._told]
+        opened = [alert for alert in heard if alert.matter not in self._told]
         resolved = [alert for alert in self._resolved.values() if not quiet or alert.severity == "critical"]
-        standing = [alert for alert in heard if _matter(alert) in self._told]
+        standing = [alert for alert in heard if alert.matter in self._told]
         if not any(self._lasts(alert, now) for alert in standing):
             standing = []
         urgent = any(alert.severity == "critical" for alert in opened)
@@ -110,18 +106,18 @@ class Notices:
             return None
         self._pace.sent(now)
         for alert in resolved:
-            del self._resolved[_matter(alert)], self._told[_matter(alert)]
-        self._told |= {_matter(alert): now for alert in (*opened, *standing)}
+            del self._resolved[alert.matter], self._told[alert.matter]
+        self._told |= {alert.matter: now for alert in (*opened, *standing)}
         return News(opened, resolved, standing)
 
     def never_told(self, alert_ids: Collection[int]) -> None:
         """What was to be told of these did not reach anybody: those that are still open are told anew."""
         for alert in self._open:
             if alert.id in alert_ids:
-                self._told.pop(_matter(alert), None)
+                self._told.pop(alert.matter, None)
 
     def _lasts(self, alert: Alert, now: float) -> bool:
-        return 0 < self.policy.repeat_s <= now - self._told[_matter(alert)]
+        return 0 < self.policy.repeat_s <= now - self._told[alert.matter]
 
     def _matters(self, alert: Alert) -> bool:
         return SEVERITIES.index(alert.severity) >= SEVERITIES.index(self.policy.min_severity)
@@ -133,11 +129,7 @@ class Notices:
         for alert in alerts:
             told_at = None if alert.id is None else self._told_before.pop(alert.id, None)
             if told_at is not None:
-                self._told[_matter(alert)] = now - max((at - told_at).total_seconds(), 0.0)
-
-
-def _matter(alert: Alert) -> _Matter:
-    return alert.rule, alert.key
+                self._told[alert.matter] = now - max((at - told_at).total_seconds(), 0.0)
 
 
 @dataclass(slots=True)

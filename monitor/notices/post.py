@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Literal, Protocol
 
 from monitor.alert import Judgement
+from monitor.guard import Guard
 from monitor.notices.addresses import Address, distinct
 from monitor.notices.courier import Courier, Letter
 from monitor.notices.messages import Ended, News, of_alerts, of_ended, plain
@@ -96,6 +98,7 @@ class Post:
         self._host = plain(host or socket.gethostname())
         self._clock = clock
         self._record_told = record_told
+        self._guard = Guard()
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -257,10 +260,8 @@ class Post:
             delivered, self._delivered = self._delivered, {}
         for at in set(delivered.values()):
             ids = sorted(alert_id for alert_id, told_at in delivered.items() if told_at == at)
-            try:
-                self._record_told(ids, at)
-            except Exception:  # after a restart they are told again, which is better than never
-                log.exception("it could not be recorded that alerts were told", extra={"event": "bug"})
+            # Those that are not recorded are told again after a restart, which is better than never.
+            self._guard.run("record of who was told", self._clock(), partial(self._record_told, ids, at), None)
 
 
 def _alerts_in(boxes: Iterable[Outbox]) -> set[int]:

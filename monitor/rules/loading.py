@@ -6,7 +6,7 @@ import difflib
 import math
 import string
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
@@ -44,7 +44,7 @@ def load(overrides: Mapping[str, Mapping[str, object]] | None = None) -> tuple[R
         wanted = {key: value for key, value in given.items() if value is not None}
         if wanted.pop("enabled", True) is False:
             if name not in tables:
-                raise RuleError(f"monitor.rules.{name}.enabled", False, f"no such rule{_nearest(name, tables)}")
+                raise RuleError(f"monitor.rules.{name}.enabled", False, f"no such rule{nearest(name, tables)}")
             del tables[name]
         elif name in tables:
             tables[name] = _changed(name, tables[name], wanted)
@@ -84,7 +84,7 @@ def _added(name: str, wanted: Mapping[str, Any], tables: Mapping[str, Any]) -> d
         raise RuleError(
             f"monitor.rules.{name}.{first[0]}",
             first[1],
-            f"no such rule{_nearest(name, tables)}; a new one says which figure it is about",
+            f"no such rule{nearest(name, tables)}; a new one says which figure it is about",
         )
     table: dict[str, Any] = {**_OWN_RULE, **wanted}
     meaning = FIGURES.get(str(wanted["figure"]))
@@ -139,9 +139,9 @@ _KEYS: Final = frozenset({field.name for field in fields(Rule)} - {"name", "limi
 def _check_names(name: str, table: Mapping[str, Any]) -> None:
     for key in table:
         if key not in _KEYS:
-            raise RuleError(f"monitor.rules.{name}.{key}", table[key], f"no such key{_nearest(key, sorted(_KEYS))}")
+            raise RuleError(f"monitor.rules.{name}.{key}", table[key], f"no such key{nearest(key, sorted(_KEYS))}")
     if table["figure"] not in FIGURES:
-        near = _nearest(str(table["figure"]), FIGURES)
+        near = nearest(str(table["figure"]), FIGURES)
         raise RuleError(f"monitor.rules.{name}.figure", table["figure"], f"no such figure{near}")
 
 
@@ -203,6 +203,7 @@ def _doubled(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _nearest(name: str, valid: Mapping[str, Any] | list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The end of a sentence that proposes the one of *valid* that may have been meant; empty if none is near."""
+    close = difflib.get_close_matches(name, list(valid), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -155,6 +155,13 @@ def folder(path: Path) -> dict[Key, float]:
     return figures
 
 
-def shown(path: Path) -> str:
+def state_folder(path: Path) -> dict[Key, float]:
+    """As `folder`, and its room once more under a name of its own: without it the service does nothing."""
+    figures = folder(path)
+    free_bytes = figures.get(Key("folder_free_bytes", shown(path)))
+    return figures if free_bytes is None else {**figures, Key("state_free_bytes"): free_bytes}
+
+
+def shown(path: Path | bytes) -> str:
     """*path* as the subject of a figure: text that can be stored and printed, whatever bytes it is made of."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,11 +1,11 @@
-"""Takes samples: all figures of the machine, of our processes, of the GPUs and of local folders, in one flat sample.
+"""Takes samples: all figures of the machine, of our processes, of the GPUs and of the state folder, in one flat sample.
 
 What the service knows of itself comes in as a callable; nothing here knows what that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -30,20 +30,20 @@ class Sampler:
 
     *processes* gives role -> process number. *service* gives the figures of the service and words about them, and
     never blocks; when one of the two raises, or the kernel does not tell what it should, that is logged and those
-    figures are left out. *local_folders* are
-    asked for their room: on local disks, for a dead network share would hold up the sampling for as long as it is dead.
+    figures are left out. *state_dir*, where the service keeps what is its own, is asked for its room: it is on a local
+    disk; a dead network share would hold up the sampling for as long as it is dead.
     """
 
     def __init__(
         self,
         processes: Callable[[], Mapping[str, int]],
         service: Callable[[], Sample | ServiceTold],
-        local_folders: Sequence[Path] = (),
+        state_dir: Path | None = None,
         gpus: KnownGpus | None = None,
     ) -> None:
         self._processes = processes
         self._service = service
-        self._folders = local_folders
+        self._state_dir = state_dir
         self._gpus = gpus or KnownGpus()
         self._sensors = Sensors()
         self._cpu_s = machine.cpu_busy_and_total_s()
@@ -62,8 +62,8 @@ class Sampler:
             {} if reader_pid is None else {READER: reader_pid}
         )
         self._tell_processes(told, pids, now)
-        for folder in self._folders:
-            told.figures |= machine.folder(folder)
+        if self._state_dir is not None:
+            told.figures |= machine.state_folder(self._state_dir)
         if gpu is not None:
             of_gpus = self._gpus.tell(gpu, {pid: role for role, pid in pids.items()})
             told.figures |= of_gpus.figures

@@ -37,6 +37,7 @@ class Cage:
     hindrance: str = ""
     in_hand: set[int] = field(default_factory=set[int])
     n_drops: int = 0
+    forgotten: list[int] = field(default_factory=list[int])
 
     def __post_init__(self) -> None:
         self.folder = self.root / "canary"
@@ -51,8 +52,9 @@ class Cage:
             self.sidecars,
             started=self.now,
             hindrance=lambda: self.hindrance,
-            in_hand=self.in_hand.__contains__,
+            in_hand=lambda: self.in_hand,
             on_drop=self._dropped,
+            on_forget=self.forgotten.append,
         )
 
     def _dropped(self) -> None:
@@ -196,6 +198,7 @@ def test_one_that_does_not_come_back_is_overdue_until_it_does(cage: Cage) -> Non
     job = cage.claim()
     cage.step(DEADLINE_S + 60)
     assert cage.figures()[OVERDUE] == 60
+    assert cage.canary.figures()[1][OVERDUE] == "its job is running"
     cage.step(2 * INTERVAL_S)
     assert cage.figures()[OVERDUE] == 60 + 2 * INTERVAL_S
     assert cage.n_drops == 1
@@ -227,6 +230,32 @@ def test_it_waits_while_there_is_much_to_do_and_says_so(cage: Cage) -> None:
     assert cage.canary.status()["waits_for"] == ""
 
 
+def test_one_that_was_not_alone_tells_words_and_no_times(cage: Cage) -> None:
+    """It shares the machine with what is in hand beside it; who asks for its status is told all the same."""
+    cage.step(canary.FIRST_S)
+    job = cage.claim()
+    cage.in_hand |= {job.id, job.id + 1}
+    cage.step(1)
+    cage.in_hand.clear()
+    cage.finish(job, WORDS)
+    cage.step(1)
+    assert cage.figures() == {OVERDUE: 0.0, WRONG: 0.0}
+    assert cage.canary.status()["speed_ratio"] == 3.0
+
+
+def test_its_own_job_in_hand_is_no_company(cage: Cage) -> None:
+    """Its times are told."""
+    cage.step(canary.FIRST_S)
+    job = cage.claim()
+    cage.in_hand.add(job.id)
+    cage.step(1)
+    cage.finish(job, WORDS)
+    cage.in_hand.clear()
+    cage.step(1)
+    assert cage.figures()[Key("canary_speed_ratio")] == 3.0
+    assert cage.figures()[Key("canary_latency_s")] == 2.0
+
+
 def test_a_job_that_is_still_worked_on_is_left_alone(cage: Cage) -> None:
     """Its number may be given to the next job, so nobody may hold it any more."""
     cage.step(canary.FIRST_S)
@@ -238,6 +267,15 @@ def test_a_job_that_is_still_worked_on_is_left_alone(cage: Cage) -> None:
     cage.in_hand.clear()
     cage.step(1)
     assert cage.store.job(job.id) is None
+
+
+def test_whoever_remembers_its_job_forgets_it(cage: Cage) -> None:
+    """The next job with its number is not put off for it. Once, before the number can be given to another."""
+    cage.step(canary.FIRST_S)
+    job = cage.claim()
+    cage.finish(job, WORDS)
+    cage.step(1)
+    assert cage.forgotten == [job.id]
 
 
 @pytest.mark.parametrize("how", ["cancelled", "removed"])
@@ -265,6 +303,7 @@ def test_a_folder_that_cannot_be_written_is_no_bug(cage: Cage, caplog: pytest.Lo
     assert "No such file" in cage.canary.status()["waits_for"]
     cage.step(DEADLINE_S + 5)
     assert cage.figures()[OVERDUE] == 5, "one that cannot even be let go is overdue too"
+    assert "No such file" in cage.canary.figures()[1][OVERDUE]
     cage.folder.mkdir()
     cage.step(1)
     assert cage.n_drops == 0

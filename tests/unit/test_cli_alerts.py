@@ -92,8 +92,10 @@ def test_alerts_as_json_are_for_scripts(machine: Machine, capsys: pytest.Capture
 
 
 def test_without_alerts_it_says_so(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    """And where no daemon ever ran, that."""
-    with pytest.raises(TranscribedError, match=r"metrics\.db: no figures and no alerts yet"):
+    """And where no daemon ever ran, or its file was removed, that."""
+    with pytest.raises(
+        TranscribedError, match=r"metrics\.db: no figures yet; .* again within a minute if it was removed"
+    ):
         alerts.show(machine.file, 50, everything=False, as_json=False)
     machine.history().close()
     alerts.show(machine.file, 50, everything=False, as_json=False)
@@ -126,6 +128,19 @@ def test_the_test_message_reaches_each_address(machine: Machine, capsys: pytest.
 def test_a_test_without_addresses_says_what_to_set(machine: Machine) -> None:
     """Silence would look like success."""
     with pytest.raises(TranscribedError, match=r"nobody is told of alerts: set \[alerts\] to or to_files"):
+        alerts.test(machine.file)
+
+
+def test_who_types_the_test_is_told_of_what_the_service_alone_is_given(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systemd hands the file of addresses to the service, and to nobody's shell; who has it needs no hint."""
+    hint = "sudo CREDENTIALS_DIRECTORY=/etc/transcribed transcribed alerts test"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(TranscribedError, match=hint):
+        alerts.test(machine.file)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(machine.file.parent))
+    with pytest.raises(TranscribedError, match=r"in the configuration$"):
         alerts.test(machine.file)
 
 

@@ -205,6 +205,8 @@ def test_silence_is_said_with_what_was_known() -> None:
     [
         ({}, False),
         ({"stuck": ["dispatcher"]}, True),
+        ({"history_trouble": "no room"}, True),
+        ({"history_trouble": ""}, False),
         ({"engine": {"seats": [{"state": "down"}]}}, True),
         ({"engine": {"seats": [{"state": "starting"}]}}, False),
         ({"inboxes": [{"path": "/x", "offline": "no marker"}]}, True),
@@ -240,6 +242,18 @@ def test_status_prints_the_same_words(
     )
     assert len(shown) == 12
     assert "".join(shown).isprintable()
+
+
+def test_trouble_with_the_history_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No job begins meanwhile: `status` and `top` have a line for it, safe on a terminal."""
+    told = answer(history_trouble="too little room\x1b[2J: no job begins")
+    assert "history  too little room\\x1b[2J: no job begins" in lines(Seen(told))
+    monkeypatch.setenv("TRANSCRIBED_STATE_DIR", str(tmp_path))
+    with serving(tmp_path, told):
+        assert status_command.run(None, as_json=False) == exits.FAILED
+    assert "history     too little room\\x1b[2J: no job begins" in capsys.readouterr().out.splitlines()
 
 
 # Asking.

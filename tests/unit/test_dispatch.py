@@ -247,6 +247,36 @@ def test_nothing_is_kept_of_a_recording_that_was_deleted(office: Office, tmp_pat
     assert not kept.exists()
 
 
+def test_a_job_that_is_forgotten_leaves_no_wait_and_no_text(office: Office, tmp_path: Path) -> None:
+    """Its number may come again, with another recording."""
+    office.fail_with(OutputBlocked("read-only"))
+    job = office.run()
+    kept = tmp_path / "kept" / f"{job.id}.json"
+    kept.write_text("{}")
+    office.dispatcher.forget(job.id)
+    assert not kept.exists()
+    office.store.retry([job.id], datetime.now(UTC))
+    office.dispatcher.step(0)
+    office.wait()
+    assert delay_s(office.job(job.id)) == pytest.approx(FOLDER_BLOCKED_S[0], abs=20)
+
+
+def test_a_spool_that_cannot_be_written_is_known(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a job is done, or the one that met it is not tried any more."""
+    assert office.dispatcher.spool_trouble() == ""
+    office.fail_with(SpoolBlocked("cannot write spool/1-1.s16: no room"))
+    job = office.run()
+    assert office.dispatcher.spool_trouble() == "cannot write spool/1-1.s16: no room"
+    with monkeypatch.context() as later:
+        later.setattr(dispatch, "monotonic_s", lambda: monotonic_s() + BLOCKED_S[0] + dispatch.SPOOL_TOLD_S)
+        assert office.dispatcher.spool_trouble() == ""
+    office.work = finish
+    office.store.retry([job.id], datetime.now(UTC))
+    office.dispatcher.step(0)
+    office.wait()
+    assert office.dispatcher.spool_trouble() == ""
+
+
 def test_only_what_stayed_blocked_is_tried_less_often(office: Office) -> None:
     """A service that was started again and again while it was in hand is no reason for the job to wait for longer."""
     office.enqueue()

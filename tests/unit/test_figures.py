@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -22,7 +23,7 @@ from daemon.workshop import Activity
 from monitor.figures import FIGURES, Key
 from storage.errors import StorageUnavailable
 from storage.jobs import JobStore
-from storage.records import Job, JobState
+from storage.records import Job, JobState, Told
 from tests.unit.history import AT, INBOX, claim, new, transcribe
 
 OURS = b"/var/lib/transcribed/canary"
@@ -159,8 +160,11 @@ def test_the_share_of_failures_names_the_last_one(room: Room) -> None:
 
 
 def test_the_speed_is_that_of_late(room: Room) -> None:
-    """And left out when nothing ended in an hour."""
-    transcribe(room.store, b"/srv/inbox/a.wav", "a")
+    """And left out when nothing ended in an hour, or so little that it says nothing."""
+    for number in range(5):
+        assert room.of("recent_speed_ratio") is None
+        transcribe(room.store, b"/srv/inbox/%d.wav" % number, "a", at=room.at)
+        room.pass_time(100)
     assert room.of("recent_speed_ratio") == pytest.approx(10.0)
     assert room.of("real_time_factor") == pytest.approx(0.1)
     room.pass_time(3700)
@@ -178,12 +182,26 @@ def test_the_queue_is_still_only_while_nothing_gets_on(room: Room) -> None:
     room.pass_time(60)
     assert room.of("queue_still_s") == 60
     assert room.of("queue_oldest_wait_s") == 60
+    assert room.words()[Key("queue_oldest_wait_s")] == "/srv/inbox/a.wav"
     activity = room.begin(job)
     assert room.of("queue_still_s") == 0
     room.pass_time(30)
     assert room.of("queue_still_s") == 30
     activity.advance("engine", 5.0, 100.0)
     assert room.of("queue_still_s") == 0
+
+
+def test_a_job_that_is_held_is_seen(room: Room) -> None:
+    """The queue is empty meanwhile, so nothing else would tell; not while its inbox is away."""
+    assert room.of("queue_held_s") == 0
+    job = claim(room.store, b"/srv/inbox/a.wav", AT)
+    room.store.hold(job, "no room in the spool", AT, delay_s=60, refund=True, told=Told("server_trouble"))
+    room.pass_time(30)
+    assert room.of("queue_held_s") == 30
+    assert room.words()[Key("queue_held_s")] == "no room in the spool"
+    assert room.of("queue_oldest_wait_s") == 0
+    room.inboxes[0].ready = False
+    assert room.of("queue_held_s") == 0
 
 
 def test_jobs_of_an_inbox_that_is_away_do_not_make_the_queue_old(room: Room) -> None:
@@ -209,6 +227,36 @@ def test_a_job_is_measured_by_what_is_expected_of_it(room: Room) -> None:
     assert room.read()[key] == pytest.approx(221 / 160)
     assert room.words()[key] == "/srv/inbox/long.wav"
     assert room.service.etas()[job.id] == pytest.approx(100.0)
+
+
+def test_a_large_model_is_not_measured_by_a_small_one(room: Room) -> None:
+    """Nothing is expected of a job whose model and quality have done nothing of late."""
+    transcribe(room.store, b"/srv/inbox/a.wav", "a")
+    job = claim(room.store, b"/srv/inbox/long.wav", AT)
+    room.begin(replace(job, options={"model": "large-v3"}), total_s=1000.0)
+    room.pass_time(600)
+    room.service.read()
+    assert room.of("job_overtime_ratio", str(job.id)) is None
+
+
+@pytest.mark.parametrize("asked", ["ended_since", "count_of"])
+def test_a_job_that_ends_waits_for_no_query(room: Room, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """Its thread goes on while the history is asked, however long that takes."""
+    job = claim(room.store, b"/srv/inbox/a.wav", AT)
+    query = getattr(room.store, asked)
+    hung: list[bool] = []
+
+    def slow(*arguments: object) -> object:
+        thread = threading.Thread(target=lambda: room.service.ended(end(job, "ok")), daemon=True)
+        thread.start()
+        thread.join(5.0)
+        hung.append(thread.is_alive())
+        return query(*arguments)
+
+    monkeypatch.setattr(room.store, asked, slow)
+    room.read()
+    assert hung
+    assert not any(hung)
 
 
 def test_the_time_that_a_queue_takes(room: Room) -> None:
@@ -283,6 +331,15 @@ def test_the_spare_works_when_no_gpu_is_ready(room: Room) -> None:
     room.seats = (broken, replace(spare, state="ready"))
     assert room.of("engine_on_spare", "cpu") == 1
     assert room.words()[Key("engine_on_spare", "cpu")] == "CUDA failed"
+
+
+def test_a_gpu_that_nobody_needed_is_able(room: Room) -> None:
+    """Its model was given up after the idle time while the CPU's is loaded; one whose process died is not able."""
+    spare = replace(SEAT, wanted="cpu", device="cpu")
+    room.seats = (replace(SEAT, state="unloaded"), spare)
+    assert room.of("engine_on_spare", "cpu") == 0
+    room.seats = (replace(SEAT, state="unloaded", n_deaths=1), spare)
+    assert room.of("engine_on_spare", "cpu") == 1
 
 
 @pytest.mark.parametrize(("device", "on_gpu", "spare"), [("cpu", True, 1), ("cpu", False, 0), ("cuda", True, 0)])

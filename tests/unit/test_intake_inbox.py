@@ -1325,6 +1325,26 @@ def test_a_file_is_not_lost_when_the_history_is_busy(
     assert "the history is locked; tried again" in caplog.text
 
 
+def test_an_inbox_may_begin_while_the_history_is_busy(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known is asked for again before anything is searched, so nothing is done twice."""
+    driven.write("a.wav")
+    driven.pass_time()
+    job = driven.claim()
+    driven.store.fail(job, "broken", utc_now())
+
+    def busy(*_: object) -> None:
+        raise StorageBusy("the history is locked")
+
+    driven.end()
+    with monkeypatch.context() as patched:
+        patched.setattr(JobStore, "known_files", busy)
+        driven.begin("second")
+        driven.step(SCAN_S + 1)
+        assert not driven.inbox.looked.is_set()
+    driven.pass_time()
+    assert driven.states() == ["failed"]
+
+
 def test_a_vanished_file_is_not_forgotten_when_the_history_is_busy(
     driven: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,12 +272,18 @@ def test_without_a_gpu_no_process_starts() -> None:
 
 
 def test_a_gpu_shows_by_its_device_or_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """nvidia-smi on PATH is enough to try."""
+    """nvidia-smi on PATH is enough to try, but not where the unit or a container hides all devices."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    without = gpu_probe.gpu_present()
+    nodes = tmp_path / "dev"
+    nodes.mkdir()
+    (nodes / "kmsg").touch()
+    assert not gpu_probe.gpu_present(nodes)
     (tmp_path / "nvidia-smi").touch(0o755)
-    assert gpu_probe.gpu_present()
-    assert without == any(name.startswith("nvidia") for name in os.listdir("/dev"))
+    assert gpu_probe.gpu_present(nodes)
+    (nodes / "kmsg").unlink()
+    assert not gpu_probe.gpu_present(nodes)
+    (nodes / "nvidiactl").touch()
+    assert gpu_probe.gpu_present(nodes)
 
 
 @pytest.mark.fault(47, "NVML that hangs")

@@ -137,7 +137,9 @@ def test_a_lost_gpu_is_an_alert_and_its_return_the_end_of_it(machine: Machine) -
     assert machine.titles() == []
     machine.get_in_trouble()
     machine.run(3)
-    assert machine.titles() == ["GPU 0 is lost: Tesla T4: GPU is lost (`journalctl -k -g Xid` names the cause; reboot)"]
+    assert machine.titles() == [
+        "GPU 0 is lost: Tesla T4 (GPU-1): GPU is lost (`journalctl -k -g Xid` names the cause; reboot)"
+    ]
     machine.get_in_trouble(really=False)
     machine.run(15)
     assert machine.titles() == []

@@ -10,6 +10,7 @@ import re
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -26,7 +27,7 @@ from monitor.history.jsonlog import JsonLog, Recording, line
 from monitor.history.reading import MetricsReader, Point
 from monitor.history.rows import Cell, Row, fold, meaning, merged, pack, pack_values, to_ms, to_text, unpack
 from monitor.history.store import MetricsHistory
-from monitor.history.tables import VIEWS, open_to_write
+from monitor.history.tables import VIEWS, WAL_BYTES, open_to_write
 from monitor.history.thinning import fit
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -281,6 +282,23 @@ def test_a_year_stays_under_the_cap(path: Path) -> None:
     assert points[-1].at == s((365 * 2 - 1) * 43_200)
     assert points[-1].at - points[0].at > timedelta(days=60)
     assert {after.at - before.at for before, after in itertools.pairwise(points)} == {timedelta(hours=12)}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_reader_that_does_not_end_cannot_fill_the_disk(path: Path) -> None:
+    """The log beside the file grows up to the cap, then samples are refused with the reason; its end frees the room."""
+    cap = 4 * 1024**2
+    with closing(MetricsHistory.open(path, cap)) as history, closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM sample").fetchone() == (0,)
+        samples = (sample(s(n), many(n, 500)) for n in range(2000))
+        with pytest.raises(HistoryBusy, match="end that program"):
+            deque((history.add(one, NOTHING) for one in samples), maxlen=0)
+        assert cap < os.stat(f"{path}-wal").st_size < 1.5 * cap
+        reader.rollback()
+        history.add(sample(s(2000), many(0, 500)), NOTHING)
+        history.add(sample(s(2001), many(1, 500)), NOTHING)
+        assert os.stat(f"{path}-wal").st_size <= 2 * WAL_BYTES
 
 
 def filled(path: Path, table: str, times: Iterable[datetime]) -> sqlite3.Connection:

@@ -326,7 +326,7 @@ def test_one_trouble_is_told_by_its_cause() -> None:
 def test_a_cause_that_breaks_with_the_same_sample_is_told_alone() -> None:
     """Both are bad from the first sample on; the cause comes first."""
     run = Run(RULES.values())
-    run.stay({Key("database_trouble"): 1.0, Key("folder_free_bytes", "/state"): 1000.0}, 3600)
+    run.stay({Key("database_trouble"): 1.0, Key("state_free_bytes"): 1000.0}, 3600)
     assert [alert.rule for alert in run.opened] == ["disk_full"]
 
 
@@ -349,7 +349,36 @@ def test_a_full_disk_explains_only_the_inbox_that_lies_on_it() -> None:
     full = {Key("folder_free_bytes", "/a"): 1000.0}
     run.stay(full, 200)
     run.stay({**full, Key("outputs_blocked", "/a"): 2.0, Key("outputs_blocked", "/b"): 3.0}, 400)
-    assert [(alert.rule, alert.key.subject) for alert in run.opened] == [("disk_full", "/a"), ("outputs_blocked", "/b")]
+    assert [(alert.rule, alert.key.subject) for alert in run.opened] == [
+        ("folder_full", "/a"),
+        ("outputs_blocked", "/b"),
+    ]
+
+
+def test_a_small_share_that_is_full_mutes_nothing_that_the_service_does() -> None:
+    """An inbox on a stick may be full for good; that the history cannot be written is told beside it."""
+    run = Run(RULES.values())
+    small = {Key("folder_free_bytes", "/stick"): 1000.0, Key("state_free_bytes"): 5e11}
+    run.stay(small, 200)
+    run.stay({**small, Key("database_trouble"): 1.0}, 3600)
+    assert [(alert.rule, alert.severity) for alert in run.opened] == [
+        ("folder_full", "warning"),
+        ("database_trouble", "critical"),
+    ]
+
+
+def test_a_share_with_some_room_is_no_alert() -> None:
+    """A quota of half a gigabyte holds recordings and their transcripts."""
+    run = Run(RULES.values())
+    run.stay({Key("folder_free_bytes", "/quota"): 5e8, Key("state_free_bytes"): 5e11}, 3600)
+    assert run.counts == (0, 0, 0)
+
+
+def test_a_full_state_folder_is_told_alone() -> None:
+    """Inboxes on the same disk are as full: one message."""
+    run = Run(RULES.values())
+    run.stay({Key("folder_free_bytes", folder): 1000.0 for folder in "ab"} | {Key("state_free_bytes"): 1000.0}, 3600)
+    assert [alert.rule for alert in run.opened] == ["disk_full"]
 
 
 def test_a_gpu_that_is_out_is_told_as_the_cpu_that_works_for_it() -> None:

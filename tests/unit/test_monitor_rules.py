@@ -47,7 +47,8 @@ def test_every_matter_has_its_rule() -> None:
     assert {rule.figure for rule in DEFAULTS.values()} == set(
         """gpu_memory_used_ratio gpu_temperature_celsius host_memory_used_ratio recent_failed_ratio
         gpu_lost gpu_readable gpu_throttled gpu_ecc_errors engine_on_spare folder_full_in_s folder_free_bytes
-        folder_free_inodes_ratio queue_still_s queue_oldest_wait_s job_overtime_ratio speed_of_usual_ratio
+        state_free_bytes folder_free_inodes_ratio queue_still_s queue_oldest_wait_s queue_held_s
+        job_overtime_ratio speed_of_usual_ratio
         process_rss_slope_bytes_per_h engine_restarts_in_row engine_up inbox_offline outputs_blocked
         inbox_watch_degraded database_trouble loops_stuck host_clock_step_s canary_wrong_words_ratio canary_overdue_s
         canary_speed_of_usual_ratio canary_latency_of_usual_ratio""".split()

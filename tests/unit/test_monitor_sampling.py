@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,9 +33,7 @@ def ended_pid() -> int:
 
 def test_a_sample_has_the_machine_our_processes_and_folders(tmp_path: Path) -> None:
     """Ratios are ratios; what has ended or is missing is left out; every figure is in the catalogue."""
-    sampler = Sampler(
-        lambda: {"daemon": os.getpid(), "engine": ended_pid()}, lambda: NOTHING, [tmp_path, tmp_path / "missing"]
-    )
+    sampler = Sampler(lambda: {"daemon": os.getpid(), "engine": ended_pid()}, lambda: NOTHING, tmp_path)
     sampler.sample(AT, 0, None)
     sample = sampler.sample(AT, 10, None)
     figures = sample.figures
@@ -46,12 +45,18 @@ def test_a_sample_has_the_machine_our_processes_and_folders(tmp_path: Path) -> N
     for name in ("folder_free_ratio", "folder_free_inodes_ratio"):
         assert 0 <= figures.get(Key(name, str(tmp_path)), 0.5) <= 1
     assert figures[Key("host_memory_total_bytes")] > 2**20
-    assert figures[Key("folder_free_bytes", str(tmp_path))] > 0
+    assert figures[Key("folder_free_bytes", str(tmp_path))] == figures[Key("state_free_bytes")] > 0
     assert figures[Key("process_rss_bytes", "daemon")] > 2**20
     assert figures[Key("process_threads", "daemon")] >= 1
     assert figures[Key("process_descriptors", "daemon")] >= 3
     assert 0 < figures[Key("process_age_s", "daemon")] < 3600
     assert figures[Key("process_cpu_cores", "daemon")] >= 0
+
+
+def test_a_state_folder_that_is_missing_has_no_room_to_tell(tmp_path: Path) -> None:
+    """Its figures are left out; who uses the folder says that it is gone."""
+    names = {key.name for key in Sampler(dict, lambda: NOTHING, tmp_path / "missing").sample(AT, 0, None).figures}
+    assert names.isdisjoint({"folder_free_bytes", "state_free_bytes"})
 
 
 def test_cores_are_counted_between_two_samples_of_one_process() -> None:
@@ -198,7 +203,7 @@ def test_a_gpu_with_a_problem_is_lost_and_comes_back() -> None:
     told(gpus, T4, L4)
     figures, words = told(gpus, GpuSample(0, "", "", problem="GPU is lost"), L4)
     assert figures[Key("gpu_lost", "0")] == 1
-    assert words == {Key("gpu_lost", "0"): "T4: GPU is lost"}
+    assert words == {Key("gpu_lost", "0"): "T4 (a): GPU is lost"}
     assert Key("gpu_utilisation_ratio", "0") not in figures
     assert told(gpus, T4, L4)[0][Key("gpu_lost", "0")] == 0
 
@@ -210,7 +215,7 @@ def test_a_gpu_that_is_gone_is_lost_and_the_others_keep_their_names() -> None:
     figures, words = told(gpus, GpuSample(0, "L4", "b", 0.9))
     assert (figures[Key("gpu_lost", "0")], figures[Key("gpu_lost", "1")]) == (1, 0)
     assert figures[Key("gpu_utilisation_ratio", "1")] == 0.9
-    assert words == {Key("gpu_lost", "0"): "T4: the driver names it no more"}
+    assert words == {Key("gpu_lost", "0"): "T4 (a): the driver names it no more"}
     figures, _ = told(gpus, GpuSample(0, "", "", problem="GPU is lost"), GpuSample(1, "L4", "b", 0.9))
     assert (figures[Key("gpu_lost", "0")], figures[Key("gpu_utilisation_ratio", "1")]) == (1, 0.9)
 
@@ -221,6 +226,31 @@ def test_the_last_gpu_that_is_gone_is_lost() -> None:
     told(gpus, T4)
     answer = gpus.tell(GpuReading(), {})
     assert answer.figures == {Key("gpu_readable"): 1, Key("gpu_lost", "0"): 1}
+
+
+@pytest.mark.parametrize("lost", [T4, L4])
+def test_a_gpu_that_was_lost_before_a_restart_is_lost_until_it_is_back(lost: GpuSample) -> None:
+    """Also where the driver counted the other one anew meanwhile; by its UUID it is known when it comes."""
+    other = L4 if lost is T4 else T4
+    subject = Key("gpu_lost", str(lost.index))
+    before = KnownGpus()
+    told(before, T4, L4)
+    _, words = told(before, replace(other, index=0))
+    gpus = KnownGpus()
+    gpus.still_lost(subject.subject, words[subject])
+    assert gpus.tell(GpuReading(unavailable="the driver hangs"), {}).words[subject] == words[subject]
+    for _ in range(2):
+        figures, again = told(gpus, replace(other, index=0))
+        assert (figures[Key("gpu_lost", str(other.index))], figures[subject], again) == (0, 1, words)
+    assert told(gpus, T4, L4)[0][subject] == 0
+
+
+def test_a_lost_gpu_without_a_uuid_is_back_when_its_place_is_taken() -> None:
+    """Nobody can tell more of it."""
+    gpus = KnownGpus()
+    gpus.still_lost("0", "GPU is lost")
+    assert told(gpus)[1] == {Key("gpu_lost", "0"): "the driver names it no more"}
+    assert told(gpus, T4)[0][Key("gpu_lost", "0")] == 0
 
 
 def test_a_stranger_finds_a_place() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -24,8 +25,10 @@ from daemon.figures import ServiceFigures, Sources
 from daemon.health import HistoryHealth
 from daemon.monitoring import LATE_INTERVALS, LATE_S, Monitoring, open_pages
 from daemon.outputs.kept import KeptDocuments
-from monitor.alert import Judgement
+from monitor.alert import Alert, Judgement
 from monitor.figures import Key, Sample
+from monitor.gpu.probe import GpuProbe
+from monitor.history.jsonlog import Recording
 from monitor.history.reading import MetricsReader
 from monitor.history.store import MetricsHistory
 from monitor.notices.post import Post
@@ -111,6 +114,41 @@ def test_a_restart_neither_forgets_nor_repeats_what_is_open(daemon: Daemon) -> N
     assert after.id == before.id
     assert before.opened_at - after.opened_at < timedelta(milliseconds=1)  # it is kept with so many digits
     second.close()
+
+
+def without_gpus(*, present: Callable[[], bool]) -> GpuProbe:
+    """A probe that finds no GPU, whatever may be *present*."""
+    del present
+    return GpuProbe(present=lambda: False)
+
+
+@pytest.mark.parametrize(("device", "lost"), [("auto", 1.0), ("cpu", None)])
+def test_a_lost_gpu_is_not_forgotten_at_a_restart(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, device: str, lost: float | None
+) -> None:
+    """It does not come back by itself; but who takes the CPU from now on has no GPU to lose."""
+    monkeypatch.setattr(monitoring_module, "gpu_present", lambda: True)
+    monkeypatch.setattr(monitoring_module, "GpuProbe", without_gpus)
+    key, now = Key("gpu_lost", "7"), utc_now()
+    words = "T4 (GPU-1): the driver names it no more"
+    alert = Alert("gpu_lost", key, "critical", "GPU 7 is lost", "", words, 0, 1, 1, 1, now, now)
+    with closing(MetricsHistory.open(daemon.root / METRICS_NAME, 64 * 1024**2)) as history:
+        history.add(Sample(now, {key: 1.0}), Judgement((alert,), (), (alert,)))
+    monitoring = daemon.monitoring(engine={"device": device})
+    take(monitoring, 1000.0)
+    monitoring.close()
+    assert monitoring.latest is not None
+    assert monitoring.latest.figures.get(key) == lost
+
+
+def test_on_the_cpu_no_gpu_is_read(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is built in: nobody asked for it."""
+    monkeypatch.setattr(monitoring_module, "gpu_present", lambda: True)
+    monitoring = daemon.monitoring(engine={"device": "cpu"})
+    take(monitoring, 1000.0)
+    assert monitoring.latest is not None
+    assert {key.name for key in monitoring.latest.figures}.isdisjoint({"gpu_readable", "gpu_lost"})
+    monitoring.close()
 
 
 def test_the_json_log_is_written_where_it_is_asked_for(daemon: Daemon) -> None:
@@ -255,3 +293,52 @@ def test_a_monitor_that_gives_no_sample_is_stuck(daemon: Daemon, monkeypatch: py
     take(monitoring, 2000.0)
     assert not monitoring.stuck(2000.0 + LATE_S)
     monitoring.close()
+
+
+def test_a_monitor_that_rests_is_not_stuck(daemon: Daemon) -> None:
+    """While the daemon stops, its jobs may take long to end: it is well all the same."""
+    monitoring = daemon.monitoring()
+    monitoring.start()
+    assert monitoring.stuck(1e9)
+    monitoring.rest()
+    assert not monitoring.stuck(1e9)
+    monitoring.close()
+
+
+def test_what_fails_to_close_leaves_nothing_else_open(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The messages end, and the file of the figures is closed; the failure is told afterwards."""
+    monitoring = daemon.monitoring()
+    take(monitoring, 1000.0)
+    real, ended = (monitoring.actor.close, Post.close, Recording.close), list[str]()
+
+    def fail() -> None:
+        real[0]()
+        raise OSError("the process would not end")
+
+    def close_post(post: Post) -> None:
+        real[1](post)
+        ended.append("messages")
+
+    def close_recording(recording: Recording) -> None:
+        real[2](recording)
+        ended.append("figures")
+
+    monkeypatch.setattr(monitoring.actor, "close", fail)
+    monkeypatch.setattr(Post, "close", close_post)
+    monkeypatch.setattr(Recording, "close", close_recording)
+    with pytest.raises(OSError, match="would not end"):
+        monitoring.close()
+    assert ended == ["messages", "figures"]
+
+
+def test_figures_that_cannot_be_kept_are_no_bug(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder lies where the file should be: one warning an hour, without a traceback, and the samples go on."""
+    (daemon.root / METRICS_NAME).mkdir()
+    monitoring = daemon.monitoring()
+    caplog.clear()
+    for now in (1000.0, 1010.0, 1020.0):
+        take(monitoring, now)
+    monitoring.close()
+    (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (line.levelno, line.__dict__["event"], line.exc_info) == (logging.WARNING, "metrics_trouble", None)
+    assert "Is a directory" in line.getMessage()

@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.pace import FEW, Going, covered_s, eta_s, lately, overtime_ratio, pace
-from storage.lately import Ended
+from storage.lately import Ended, Kind
 from storage.records import JobState
 
 AT = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def done(minutes_ago: float, audio_s: float | None = 60.0, wall_s: float | None = 10.0) -> Ended:
-    return Ended(JobState.DONE, AT - timedelta(minutes=minutes_ago), audio_s, wall_s)
+def done(
+    minutes_ago: float, audio_s: float | None = 60.0, wall_s: float | None = 10.0, kind: Kind = ("base", "balanced")
+) -> Ended:
+    return Ended(JobState.DONE, AT - timedelta(minutes=minutes_ago), audio_s, wall_s, kind)
 
 
 def failed(minutes_ago: float) -> Ended:
@@ -37,6 +39,22 @@ def test_little_audio_tells_no_speed() -> None:
     """What a recording costs besides the model is most of what a short one takes."""
     assert pace([done(1, 5.0, 3.0)], AT).speed is None
     assert pace([], AT).speed is None
+
+
+def test_a_short_memo_alone_is_compared_with_nothing() -> None:
+    """It fills no batch, so it is slower than a morning of recordings, and nothing is wrong."""
+    found = pace([done(1, 45.0, 8.0)], AT)
+    assert found.speed == pytest.approx(5.6, rel=0.01)
+    assert found.comparable_speed is None
+    assert pace([done(minutes, 120.0, 20.0) for minutes in range(1, 6)], AT).comparable_speed == pytest.approx(6.0)
+
+
+def test_each_model_and_quality_has_a_usual_speed() -> None:
+    """A large model after a morning with a small one takes as long as it takes."""
+    large = ("large-v3", "balanced")
+    found = pace([done(1, 600.0, 120.0, large), *(done(60 + minutes) for minutes in range(9))], AT)
+    assert found.usual_speeds == {large: pytest.approx(5.0), ("base", "balanced"): pytest.approx(6.0)}
+    assert pace([done(1, 5.0, 1.0)], AT).usual_speeds == {}
 
 
 def test_what_ended_long_ago_is_no_speed_of_now() -> None:

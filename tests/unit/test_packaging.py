@@ -13,6 +13,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("daemon", "storage", "monitor")
+READ_AT_RUN_TIME = (
+    "daemon/canary.flac",
+    "daemon/folderpage/page.html",
+    *(f"daemon/words/{language}.toml" for language in ("de", "en", "zh")),
+    "monitor/rules/defaults.toml",
+    "monitor/prometheus/alerts.yml",
+    "monitor/prometheus/thresholds.yml",
+    "monitor/grafana/transcribed.json",
+)
 LOCKS = tuple(f"requirements{part}.lock" for part in ("", "-dev", "-build", "-cuda", "-bench"))
 
 
@@ -38,6 +47,7 @@ def test_wheel_holds_our_packages_and_nothing_else(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == set(PACKAGES)
     files = (path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
     assert names == {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
+    assert set(READ_AT_RUN_TIME) <= names
 
 
 def test_console_script_is_installed() -> None:

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from daemon import canary, parts
+from daemon import canary, inboxes, parts, vitals
 from daemon.actor import Pulse
 from daemon.config import Config
 from daemon.control import NoDaemon, ask
 from daemon.engine.client import EngineStatus
 from daemon.errors import AlreadyRunning, ConfigError, TranscribedError
 from daemon.parts import Parts
+from storage.errors import StorageDamaged, StorageUnavailable
+from storage.jobs import JobStore
 from tests import world
 
 LIMIT_S = 20.0
@@ -142,7 +144,7 @@ def test_the_canary_goes_the_way_of_every_recording(house: House, monkeypatch: p
     told = house.status()
     assert told["canary"]["wrong_words_ratio"] > 0.9  # the fake engine knows no English
     assert told["canary"]["words"].startswith("heard: ")
-    assert set(told["jobs"].values()) == {0}
+    until(lambda: set(house.status()["jobs"].values()) == {0}, "counts without it")
     assert [inbox["path"] for inbox in told["inboxes"]] == [str(house.inbox)]
     until(lambda: house.status()["figures"].get("canary_latency_s"), "its figures")
     assert house.status()["figures"].get("jobs_ended ok") is None
@@ -183,6 +185,54 @@ def test_two_do_not_share_a_state_folder(house: House) -> None:
         second.start()
     second.stop()
     assert house.status()["state"] == "ready"
+
+
+def test_a_reload_goes_on_where_the_history_does_not_answer(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed is done as soon as it answers again."""
+    daemon = house.parts(canary={"interval_s": 0})
+    daemon.start()
+    other = tmp_path / "other"
+    other.mkdir()
+
+    def fail(*_: object) -> None:
+        raise StorageUnavailable("the disk reports an error")
+
+    monkeypatch.setattr(inboxes, "SEEN_S", 0.1)
+    with monkeypatch.context() as patched:
+        patched.setattr(JobStore, "known_files", fail)
+        daemon.apply(house.config(inbox=[{"path": other, "settle_s": 0.1, "scan_interval_s": 0.2, "watch": "poll"}]))
+        assert [inbox["path"] for inbox in house.status()["inboxes"]] == [str(other)]
+    (other / "a.wav").write_bytes(b"GOOD" + b"x" * 50)
+    until((other / "a.txt").exists, "the transcript")
+
+
+def test_a_reload_over_a_damaged_history_ends_the_daemon_in_order(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whatever else meets the damage: the next start mends it."""
+    daemon = house.parts(canary={"interval_s": 0})
+    daemon.start()
+    other = tmp_path / "other"
+    other.mkdir()
+
+    def fail(*_: object) -> None:
+        raise StorageDamaged("the file is malformed")
+
+    monkeypatch.setattr(JobStore, "known_files", fail)
+    daemon.apply(house.config(inbox=[{"path": other}]))
+    assert daemon.health.lost == "the file is malformed"
+    assert house.status()["history_trouble"] == "the file is malformed"
+
+
+def test_a_daemon_that_stops_is_not_sick_for_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loops end before its jobs do, which may take long."""
+    daemon = house.parts(canary={"interval_s": 0})
+    daemon.start()
+    daemon.stop()
+    monkeypatch.setattr(vitals, "monotonic_s", lambda: 1e9)
+    assert daemon.vitals.sick() == ""
 
 
 def test_a_reload_changes_inboxes_and_who_is_told(house: House, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_mistake_is_told_in_the_language_of_the_inbox(make: Callable[..., Fold
     folders.pass_time()
     note = folders.note()
     assert note is not None
+    assert note.startswith("Diese Datei ist vom Abschreibedienst, ")
     assert 'Zeile 1: langauge = "de": Diese Einstellung gibt es nicht; ist language gemeint?' in note
 
 

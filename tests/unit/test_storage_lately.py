@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.jobs import JobStore
-from storage.records import JobState, Outcome
+from storage.lately import Held, Queued
+from storage.records import JobState, Outcome, Told
 from tests.unit.history import AT, INBOX, claim, days, lines, new, publish, result, transcribe
 
 OURS = b"/var/lib/transcribed/canary"
@@ -27,8 +28,9 @@ def test_the_oldest_that_waits_is_found_in_the_inboxes_that_are_asked_for(store:
     store.enqueue([new(b"/srv/inbox/second.wav")], AT + timedelta(seconds=10))
     store.enqueue([new(b"/srv/other/third.wav", b"/srv/other")], AT + timedelta(seconds=5))
     later = AT + timedelta(minutes=1)
-    assert store.oldest_queued([INBOX], later) == AT + timedelta(seconds=10)
-    assert store.oldest_queued([INBOX, b"/srv/other"], later) == AT + timedelta(seconds=5)
+    assert store.oldest_queued([INBOX], later) == Queued(AT + timedelta(seconds=10), b"/srv/inbox/second.wav")
+    both = store.oldest_queued([INBOX, b"/srv/other"], later)
+    assert both == Queued(AT + timedelta(seconds=5), b"/srv/other/third.wav")
 
 
 def test_a_job_that_a_person_asked_for_again_waits_from_then_on(store: JobStore) -> None:
@@ -36,7 +38,7 @@ def test_a_job_that_a_person_asked_for_again_waits_from_then_on(store: JobStore)
     job = claim(store, b"/srv/inbox/a.wav", AT)
     store.fail(job, "broken", AT)
     store.retry([job.id], days(365))
-    assert store.oldest_queued([INBOX], days(366)) == days(365)
+    assert store.oldest_queued([INBOX], days(366)) == Queued(days(365), b"/srv/inbox/a.wav")
 
 
 def test_a_job_that_came_back_by_itself_has_waited_all_the_time(store: JobStore) -> None:
@@ -44,7 +46,27 @@ def test_a_job_that_came_back_by_itself_has_waited_all_the_time(store: JobStore)
     job = claim(store, b"/srv/inbox/a.wav", AT)
     store.requeue(job, "again", AT + timedelta(minutes=5), delay_s=60, refund=False)
     assert store.oldest_queued([INBOX], AT + timedelta(minutes=5)) is None
-    assert store.oldest_queued([INBOX], AT + timedelta(minutes=7)) == AT
+    assert store.oldest_queued([INBOX], AT + timedelta(minutes=7)) == Queued(AT, b"/srv/inbox/a.wav")
+
+
+def test_the_oldest_that_is_held_is_told_with_its_reason(store: JobStore) -> None:
+    """Not what the intake waits for, nor what other figures tell of, nor what runs; from when a person asked again."""
+    assert store.oldest_held([INBOX]) is None
+    store.wait(new(b"/srv/inbox/busy.wav"), "open elsewhere", AT)
+    blocked = claim(store, b"/srv/inbox/blocked.wav", AT)
+    store.hold(blocked, "read-only", AT, delay_s=60, refund=True, told=Told("output_blocked"))
+    job = claim(store, b"/srv/inbox/a.wav", AT + timedelta(seconds=5))
+    assert store.oldest_held([INBOX], ["output_blocked"]) is None
+    store.hold(job, "no room", AT + timedelta(seconds=9), delay_s=60, refund=True, told=Told("server_trouble"))
+    assert store.oldest_held([INBOX], ["output_blocked"]) == Held(AT + timedelta(seconds=5), "no room")
+    assert store.oldest_held([b"/srv/other"]) is None
+    assert store.oldest_held([]) is None
+    store.cancel([blocked.id], days(1))
+    store.retry([job.id], days(1))
+    again = store.claim(days(1))
+    assert again is not None
+    store.hold(again, "no room", days(1), delay_s=60, refund=True)
+    assert store.oldest_held([INBOX], ["output_blocked"]) == Held(days(1), "no room")
 
 
 def test_what_ended_since_is_told_with_its_audio(store: JobStore) -> None:
@@ -62,6 +84,7 @@ def test_what_ended_since_is_told_with_its_audio(store: JobStore) -> None:
         (JobState.DONE, 120.0, 12.0),
     ]
     assert ended[0].finished_at == days(4)
+    assert ended[0].kind == ("base", "")
 
 
 def test_of_many_that_ended_the_newest_are_told(store: JobStore) -> None:

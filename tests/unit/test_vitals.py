@@ -88,6 +88,8 @@ def test_it_is_ready_when_a_recording_would_be_done(patient: Patient) -> None:
     assert vitals.not_ready() == "the engine is starting"
     patient.status = replace(READY, state="unloaded")  # it is loaded when it is needed
     assert vitals.not_ready() == ""
+    vitals.spool_trouble = lambda: "cannot write spool/1-1.s16"
+    assert vitals.not_ready() == "cannot write spool/1-1.s16"
     patient.health.lose("the file is gone")
     assert vitals.not_ready() == "the file is gone"
 
