@@ -13,7 +13,7 @@ from typing import Final
 from daemon.engine.assembly import DecodedWindow
 from daemon.engine.batching import BatchLimit, FairClock, Flow, choose
 from daemon.engine.decoding import Ask, Key, Listening, WindowRequest
-from daemon.engine.passes import WHOLE_FRAMES, Attempt, Pass, passes_of
+from daemon.engine.passes import WHOLE_FRAMES, Attempt, Pass
 from daemon.engine.runtime import Encoded, Mel
 
 MAX_WAITING_BYTES: Final = 256 * 1024**2
@@ -58,7 +58,7 @@ class Task:
         """What the encoder sees of it in the next pass; for its language, what it sees in the first."""
         if self.listen_whole and not self.request.language:
             return WHOLE_FRAMES
-        way = self.passes[0] if self.passes else passes_of(self.request.quality, self.request.beam_size)[0]
+        way = self.passes[0] if self.passes else self.request.passes[0]
         return way.n_frames(int(self.mel.shape[1]), self.bucket_frames)
 
     @property

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from daemon.engine import guards
-from daemon.engine.passes import FRAMES_PER_S, WHOLE_FRAMES, Attempt, Pass
+from daemon.engine.passes import FRAMES_PER_S, WHOLE_FRAMES, Attempt, Pass, passes_of
 from daemon.engine.runtime import Encoded, Generated, Mel, Model, Samples, Tokenizer, to_array, to_storage
 from daemon.engine.timestamps import STEP_S
 from daemon.engine.words import Line, words_of_lines
@@ -40,6 +40,9 @@ _BEST_OF: Final = 5  # samples drawn at each temperature above zero, as in the o
 
 SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // 100  # of the features
 
+_PART_PASSES: Final = 2
+# The others take the whole 30 s for what is a few seconds long, and there is a text already.
+
 _LOUDEST_SAMPLES: Final = SAMPLE_RATE_HZ // 10  # the stretch that a window's level is taken from
 
 Listening = tuple[dict[str, float], Encoded]
@@ -51,7 +54,8 @@ class WindowRequest:
     """Everything that the model has to know of one window.
 
     *samples* hold at most 30 s, *speech* is where in them somebody speaks. *prompt* are the tokens of text that comes
-    before, at most 223, and *prompt_text* what of it a person wrote.
+    before, at most 223, and *prompt_text* what of it a person wrote. *is_part*: it is cut out of a window that was
+    heard before.
     """
 
     samples: Samples
@@ -63,6 +67,12 @@ class WindowRequest:
     prompt_text: str = ""
     words: bool = False
     speech: tuple[Span, ...] = ()
+    is_part: bool = False
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The ways to ask for its text, in order."""
+        return passes_of(self.quality, self.beam_size)[: _PART_PASSES if self.is_part else None]
 
     @property
     def duration_s(self) -> float:

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from daemon.engine.assembly import DecodedWindow, assemble
 from daemon.engine.batching import Flow
 from daemon.engine.decoding import MAX_PROMPT_TOKENS, Decoder, Listening, WindowRequest
+from daemon.engine.holes import hears_more, is_heard, recut
 from daemon.engine.lanes import Lanes
 from daemon.engine.protocol import Job, LanguageFound, WindowDone
 from daemon.engine.runtime import Encoded
@@ -150,8 +152,27 @@ class Recording:
         return self._lanes.decode(self._request(window, self._language, previous), self._flow, encoded)
 
     def _finished(self, window: Window, asked: Future[DecodedWindow]) -> Finished:
-        answer = self._wait(asked)
-        return window.end, [(window.start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, answer)]
+        return window.end, [
+            (part.start / SAMPLE_RATE_HZ, part.end / SAMPLE_RATE_HZ, answer)
+            for part, answer in self._heard(window, self._wait(asked))
+        ]
+
+    def _heard(self, window: Window, answer: DecodedWindow) -> list[tuple[Window, DecodedWindow]]:
+        """The answer of *window*; where it leaves out speech, those of its parts if they are better. Only once."""
+        parts = recut(window, answer, self._spool.quietest)
+        # What was left out comes first: where it is no speech, nothing else need be asked.
+        answers = self._ask_parts([part.window for part in parts if part.lost])
+        if not answers or not all(map(is_heard, answers.values())):
+            return [(window, answer)]
+        answers |= self._ask_parts([part.window for part in parts if not part.lost])
+        heard = [(part.window, answers[part.window]) for part in parts]
+        return heard if hears_more(answer, list(answers.values())) else [(window, answer)]
+
+    def _ask_parts(self, parts: Sequence[Window]) -> dict[Window, DecodedWindow]:
+        self._stop_if_cancelled()
+        requests = [replace(self._request(part, self._language), is_part=True) for part in parts]
+        asked = [self._lanes.decode(request, self._flow) for request in requests]
+        return {part: self._wait(future) for part, future in zip(parts, asked, strict=True)}
 
     def _request(self, window: Window, language: str, previous: tuple[int, ...] = ()) -> WindowRequest:
         options = self.job.options

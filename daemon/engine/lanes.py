@@ -16,7 +16,7 @@ from daemon.engine.assembly import DecodedWindow
 from daemon.engine.batching import BatchLimit, Flow
 from daemon.engine.board import Board, Task
 from daemon.engine.decoding import Decoder, Listening, WindowRequest
-from daemon.engine.passes import WHOLE_FRAMES, Attempt, best_of, passes_of
+from daemon.engine.passes import WHOLE_FRAMES, Attempt, best_of
 from daemon.engine.protocol import Heartbeat
 from daemon.engine.runtime import Encoded
 from daemon.engine.writing import Draft, write
@@ -78,8 +78,7 @@ class Lanes:
         return task.languages, task.decoded
 
     def _task(self, request: WindowRequest, flow: Flow) -> Task:
-        passes = passes_of(request.quality, request.beam_size)
-        return Task(request, flow, passes, self._decoder.features(request.samples), self._decoder.bucket_frames)
+        return Task(request, flow, request.passes, self._decoder.features(request.samples), self._decoder.bucket_frames)
 
     def drop(self, flow: Flow) -> None:
         """Forget the windows of a recording that is over."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from daemon.engine.assembly import DecodedWindow
 from daemon.engine.windows import MAX_SEEN_SAMPLES, Window, speech_s_after
-from daemon.transcript import SAMPLE_RATE_HZ, Span
+from daemon.transcript import SAMPLE_RATE_HZ
 
 _MIN_REST_S: Final = 1.0
 # The speech after a stretch's last timestamp that is worth another window; less is the padding of speech detection.
@@ -56,9 +56,7 @@ def _stretches(windows: Sequence[Window]) -> list[Window]:
 
 
 def _from(stretch: Window, at: int) -> Window:
-    end = min(stretch.end, at + MAX_SEEN_SAMPLES)
-    inside = (Span(max(at, span.start), min(end, span.end)) for span in stretch.speech)
-    return Window(at, end, tuple(span for span in inside if span.start < span.end))
+    return stretch.part(at, min(stretch.end, at + MAX_SEEN_SAMPLES))
 
 
 def _heard_to(window: Window, answer: DecodedWindow, *, is_last: bool) -> int:

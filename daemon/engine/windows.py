@@ -46,6 +46,16 @@ class Window:
     end: int
     speech: tuple[Span, ...]
 
+    @property
+    def n_spoken(self) -> int:
+        """Samples of speech."""
+        return sum(span.end - span.start for span in self.speech)
+
+    def part(self, start: int, end: int) -> Window:
+        """The stretch of it from *start* to *end*."""
+        inside = (Span(max(start, span.start), min(end, span.end)) for span in self.speech)
+        return Window(start, end, tuple(span for span in inside if span.start < span.end))
+
 
 def last_moment(lowest: int, highest: int) -> int:
     """The forced cut of a planner that cannot hear: as late as possible."""

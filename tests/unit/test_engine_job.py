@@ -287,3 +287,56 @@ def test_the_prompt_and_the_text_before_fit_the_model_together(engine: Engine, s
     assert all(text.startswith(" " + "p" * 150) for text in previous)
     assert previous[-1].endswith(" twelve 80")
     assert max(prompt.index(SOT) for call in engine.whisper.calls for prompt in call.prompts) == 224
+
+
+def forgetful(engine: Engine, lost: Said | None) -> None:
+    """The model passes over all but the first words of a long window; *lost* is what it says to those alone."""
+
+    def answer(item: float, duration_s: float, prompt: tuple[int, ...]) -> Said:
+        if duration_s > 12:
+            return said("at 1 a b c d e f g h")
+        return tell(item, duration_s, prompt) if lost is None or second_of(item) == 1 else lost
+
+    engine.whisper.answer = answer
+
+
+def heard_seconds(engine: Engine) -> list[int]:
+    return [second_of(item) for call in engine.whisper.calls for item in call.items]
+
+
+@pytest.mark.parametrize("quality", ["fast", "careful"])
+def test_speech_that_a_text_leaves_out_is_asked_for_by_itself(engine: Engine, spool: Path, quality: str) -> None:
+    """What was left out first, then the rest of the window; they are reported as one window."""
+    forgetful(engine, None)
+    (report,) = done(engine.run(job_for(spool, (1, 15), quality=quality)))
+    assert [line.text[:8] for line in report.segments if line.text.startswith("at")] == ["at 1 one", "at 4 one"]
+    assert heard_seconds(engine) == [1, 4, 1]
+    assert report.next_sample == 15 * SAMPLE_RATE_HZ
+
+
+@pytest.mark.parametrize(
+    ("lost", "n_asked"), [(said("no " * 20), 2), (said("uh", -2.0, no_speech_prob=0.9), 1), (said("Meanwhile"), 2)]
+)
+def test_what_was_left_out_and_is_no_speech_changes_nothing(
+    engine: Engine, spool: Path, lost: Said, n_asked: int
+) -> None:
+    """Music that was taken for speech costs two questions at the most, not the rest of the window."""
+    forgetful(engine, lost)
+    (report,) = done(engine.run(job_for(spool, (1, 15))))
+    assert " ".join(line.text for line in report.segments) == "at 1 a b c d e f g h"
+    assert heard_seconds(engine) == [1, *[4] * n_asked]
+
+
+def test_a_part_is_not_cut_again(engine: Engine, spool: Path) -> None:
+    """However much it leaves out itself."""
+    forgetful(engine, said("we went home and then we slept"))
+    run = done(engine.run(job_for(spool, (1, 15))))
+    assert "slept" in " ".join(line.text for line in run[0].segments)
+    assert heard_seconds(engine) == [1, 4, 1]
+
+
+def test_the_original_algorithm_hears_on_from_where_its_text_ends(engine: Engine, spool: Path) -> None:
+    """It is as it is: nothing is cut for it."""
+    engine.whisper.answer = lambda item, _s, _prompt: timed((0.0, " we went home and then we slept for long", 14.0))
+    engine.run(job_for(spool, (1, 15), quality="faithful"))
+    assert heard_seconds(engine) == [1]
