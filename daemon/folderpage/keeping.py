@@ -40,9 +40,8 @@ WRITE_S: Final = 10.0
 BLOCKED_S: Final = 60.0
 """How often it is tried again to write where that failed."""
 
-_COST_RATIO: Final = (
-    200.0  # of many recordings it takes a while to know how it stands: no more than so much of the time
-)
+_COST_RATIO: Final = 200.0
+# Of many recordings it takes a while to know how it stands: that takes at most one part in so many of the time.
 
 Touching = Callable[[], AbstractContextManager[Touch]]
 
