@@ -109,9 +109,9 @@ class Times:
         """Take note of every scan and of every batch of jobs from now on."""
         scan, compare, admit = Inbox.__dict__["_scan"], Admission.compare, Admission.__dict__["_admit_batch"]
 
-        def noted_compare(admission: Admission, found: Scan, now: float) -> bool:
+        def noted_compare(admission: Admission, found: Scan, *others: Any) -> bool:
             self._n_found = len(found.recordings)
-            return compare(admission, found, now)
+            return compare(admission, found, *others)
 
         setattr(Admission, "compare", noted_compare)  # noqa: B010
         setattr(Inbox, "_scan", self._noted("scan", scan))  # noqa: B010  # it is not ours to call
