@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -63,12 +64,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
+def heading(path: bytes, job_id: int, finished_at: datetime) -> Text:
+    """The line above what was found in a recording."""
+    return Text.assemble(Text(readable(path), style="bold"), f"  (job {job_id}, {finished_at.astimezone():%Y-%m-%d})")
+
+
 def _show(hits: Sequence[Hit]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for job_id, lines in groupby(hits, key=lambda hit: hit.job_id):
         of_recording = list(lines)
-        name = Text(readable(of_recording[0].path), style="bold")
-        console.print(Text.assemble(name, f"  (job {job_id}, {of_recording[0].finished_at.astimezone():%Y-%m-%d})"))
+        console.print(heading(of_recording[0].path, job_id, of_recording[0].finished_at))
         for hit in of_recording:
             console.print(Text.assemble((f"  {clock(hit.start_s):>8}  ", "cyan"), _line(hit.marked)))
 

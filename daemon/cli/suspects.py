@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from daemon.cli import exits
-from daemon.cli.common import glance, loaded, print_json, readable, since
-from daemon.cli.search import clock
+from daemon.cli.common import glance, loaded, print_json, since
+from daemon.cli.search import clock, heading
 from daemon.log import escape
 from daemon.suspects import in_words
 from storage.suspects import Place
@@ -57,8 +57,7 @@ def _show(places: Sequence[Place]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for job_id, group in groupby(places, key=lambda place: place.job_id):
         of_recording = list(group)
-        name = Text(readable(of_recording[0].path), style="bold")
-        console.print(Text.assemble(name, f"  (job {job_id}, {of_recording[0].finished_at.astimezone():%Y-%m-%d})"))
+        console.print(heading(of_recording[0].path, job_id, of_recording[0].finished_at))
         for place in of_recording:
             suspect = place.suspect
             times = f"  {clock(suspect.start_s):>8} - {clock(suspect.end_s + 1):<8}  "
