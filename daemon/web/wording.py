@@ -1,0 +1,49 @@
+"""The sentences of the pages, in the language of who reads them. Pure but for the files of words beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from daemon.words import LANGUAGES, Catalogue, Language, catalogue
+
+__all__ = ["LANGUAGES", "Catalogue", "Language", "chosen", "words"]
+
+
+@cache
+def words(language: Language) -> Catalogue:
+    """The sentences of *language*: those of the pages, and of `daemon.words` what they do not have themselves."""
+    table = tomllib.loads((Path(__file__).parent / "words" / f"{language}.toml").read_text(encoding="utf-8"))
+    general = catalogue(language)
+    return Catalogue(general.tag, {**general.sentences, **dict(_flat(table))})
+
+
+def chosen(wish: str, accepted: str) -> Language:
+    """*wish* if there is such a language, else the best of *accepted* (Accept-Language), else English."""
+    if wish in LANGUAGES:
+        return wish
+    ranges: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accepted[:500].split(",")):
+        tag, _, quality = part.strip().partition(";q=")
+        try:
+            weight = float(quality or 1)
+        except ValueError:
+            continue
+        ranges.append((-weight, place, tag.strip().lower().partition("-")[0]))
+    for weight, _, tag in sorted(ranges):
+        if weight < 0 and tag in LANGUAGES:
+            return tag
+    return "en"
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += _flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, str(value)))
+    return found
