@@ -3,8 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo run test faults soak check fmt accuracy install uninstall test-systemd lock clean
-.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-scale bench-crowd bench-monitor bench-report
+.PHONY: help setup demo run test browser screenshots afternoon faults soak check fmt accuracy install uninstall test-systemd lock clean
+.PHONY: bench-setup bench-memos bench-long bench-day bench-quant bench-batch bench-ladder bench-memory bench-scale bench-pages bench-viewers bench-fairness bench-speakers bench-crowd bench-monitor bench-report
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,11 +45,21 @@ demo: setup ## start the daemon, drop the sample recordings in ./inbox, show the
 
 run: setup ## keep the daemon running on ./inbox
 	@mkdir -p inbox .state
-	@echo "Drop recordings in $(CURDIR)/inbox; transcripts appear beside them. Ctrl-C stops."
-	@TRANSCRIBED_INBOX=inbox TRANSCRIBED_STATE_DIR=.state exec $(BIN)/transcribed run
+	@echo "Drop recordings in $(CURDIR)/inbox; transcripts appear beside them. Pages: http://127.0.0.1:8765. Ctrl-C stops."
+	@TRANSCRIBED_INBOX=inbox TRANSCRIBED_STATE_DIR=.state TRANSCRIBED_WEB_LISTEN="$${TRANSCRIBED_WEB_LISTEN-127.0.0.1:8765}" exec $(BIN)/transcribed run
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest --quiet
+
+browser: ## install Debian's Chromium for the tests of the pages (as root; without it they are skipped)
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; }
+
+screenshots: setup ## pictures of every page, light and dark, phone and desk, in ./screenshots (ARGS="--out FOLDER")
+	@$(BIN)/python -m tests.screenshots $(ARGS)
+
+afternoon: setup ## an afternoon in an office with three folders, and a record of it in ./afternoon (half an hour)
+	@$(BIN)/python -m tests.afternoon $(ARGS)
 
 faults: setup ## run every test of a fault, all of each; a table says which faults passed (ARGS=--short: less of each)
 	@$(BIN)/python -m tests.fault.table $(ARGS)
@@ -118,6 +128,18 @@ bench-memory: setup ## memory of every process, from a minute to ten hours
 bench-scale: setup ## 100,000 recordings at once, a million jobs of history
 	@$(BIN)/python -m benchmarks.scale $(ARGS)
 
+bench-pages: setup ## every page of the web over a million jobs, while it transcribes (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.pages $(CORPUS) $(ARGS)
+
+bench-viewers: setup ## what people who look at the pages cost the transcription, and a daemon at rest (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.viewers $(CORPUS) $(ARGS)
+
+bench-fairness: setup ## who waits for how long on a day with an archive of 200 hours, simulated
+	@$(BIN)/python -m benchmarks.fairness $(ARGS)
+
+bench-speakers: setup ## who says what on two channels, and that nothing is heard twice (CORPUS=folder)
+	@$(BIN)/python -m benchmarks.speakers $(CORPUS) $(ARGS)
+
 bench-crowd: setup ## many short recordings at once
 	@$(BIN)/python -m benchmarks.crowd $(ARGS)
 
@@ -131,7 +153,7 @@ bench-report: bench-setup ## write docs/benchmarks.md and its plots from benchma
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 NAMED = $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))$(1), sep="\n")'
 lock: setup ## write the five lock files from pyproject.toml
-	@$(LOCK) --extra embedded pyproject.toml --output-file requirements.lock
+	@$(LOCK) --extra embedded --extra web pyproject.toml --output-file requirements.lock
 	@$(call NAMED,["dependency-groups"]["dev"]) \
 		| $(LOCK) --no-annotate --constraint requirements.lock - --output-file requirements-dev.lock
 	@$(call NAMED,["build-system"]["requires"]) \

@@ -118,7 +118,8 @@ def _joined(clips: Sequence[Clip], path: Path, length_s: float, n: int) -> Clip:
 class Day:
     """A daemon of its own on an inbox of its own."""
 
-    def __init__(self, root: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, settings: Mapping[str, str], program: Sequence[str] = ()) -> None:
+        """*settings* are ``TRANSCRIBED_*``; *program* is what is run, the command as it is installed by default."""
         self.inbox = root / "inbox"
         self.inbox.mkdir()
         self._staging = root / "staging"  # on the same filesystem: a rename is an arrival
@@ -131,7 +132,7 @@ class Day:
         self._log = root / "log.jsonl"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("transcribed")), "run"],
+                [*(program or [str(Path(sys.executable).with_name("transcribed"))]), "run"],
                 env=clean_environment(os.environ) | own | dict(settings),
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import plots, results, tables
+from benchmarks.figures import spread
 from benchmarks.results import Result
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -113,6 +114,77 @@ def scale_text(data: dict[str, Any]) -> Iterator[str]:
     yield f"Over its limit: {'; '.join(missed) or 'nothing'}."
 
 
+def pages_text(data: dict[str, Any]) -> Iterator[str]:
+    """The table of pages, and which were late."""
+    late = [one["what"] for one in data["figures"] if one["limit"] is not None and one["value"] > one["limit"]]
+    yield (
+        f"A history of {data['jobs']} jobs, the newest {data['transcripts']} with {data['lines']} lines of text each, "
+        f"the last with an hour of text. Milliseconds from the request to the last byte, the middle and the most of "
+        f"{data['times']} times, while the daemon transcribes without rest. Load of the machine before it began: "
+        f"{data['load']:.1f}. Late: {'; '.join(late) or 'nothing'}."
+    )
+    yield from tables.scale(data)
+
+
+def viewers_text(data: dict[str, Any]) -> Iterator[str]:
+    """What the people took of the speed, and what the pages take of a daemon at rest."""
+    if data["pairs"]:
+        ratios = spread([one["looked_at"]["speed"] / one["alone"]["speed"] for one in data["pairs"]])
+        yield (
+            f"A daemon with {data['jobs']} jobs of history transcribes the same {data['audio_s'] / 60:.0f} minutes in "
+            f"each round; in every second round {data['viewers']} people look, each with the page of what happens open "
+            f"and opening another page every {data['every_s']:g} s. Looked at, it has {ratios.median:.3f} of its speed "
+            f"({ratios.least:.3f} to {ratios.most:.3f} over {ratios.n} pairs of rounds). {_cores(data)}"
+        )
+        yield tables.viewers(data)
+    if data["idle"]:
+        yield (
+            "Daemons with an empty history and nothing to do, all at the same time: what the process of the daemon "
+            "itself holds (memory that several share is divided among them), and its processor time."
+        )
+        yield tables.idle(data)
+
+
+def _cores(data: dict[str, Any]) -> str:
+    """What the pages and the programs that stand for people need of the processor."""
+    more = [
+        one["looked_at"]["daemon_cpu_s"] / one["looked_at"]["wall_s"]
+        - one["alone"]["daemon_cpu_s"] / one["alone"]["wall_s"]
+        for one in data["pairs"]
+    ]
+    people = [one["looked_at"]["people_cpu_s"] / one["looked_at"]["wall_s"] for one in data["pairs"]]
+    return (
+        f"The daemon keeps {spread(more).median:.3f} cores more busy for it, and the programs that stand for the "
+        f"people {spread(people).median:.3f} of the same machine, which people do not."
+    )
+
+
+def fairness_text(data: dict[str, Any]) -> Iterator[str]:
+    """The table of waits by person."""
+    yield (
+        f"{data['n_recordings']} recordings: {data['archive_hours']:g} hours of archive in pieces of two hours, "
+        f"dropped at half past eight, and {data['other_hours']:.0f} hours of twelve people from eight to six, at "
+        f"{data['speed']:g} times real time. Minutes from the drop to the text, without the wait until a file is "
+        'still. "First come" does one recording after the other; "by recording" takes the oldest, and the engine turns '
+        "from recording to recording; ours turns from person to person. The archive pays for it with "
+        f"{_more_minutes(data):.0f} minutes at its end. A full batch takes {data['batch_s']:.1f} s. Against the same "
+        f"day without it, the archive delays a memo by {_delays(data, 'memo')}, a call by {_delays(data, 'call')} "
+        "(half of them, 95 % of them, the most): whoever comes waits for the batch that runs, and the last window of a "
+        "memo, which is shorter than others, for its fellows."
+    )
+    yield tables.fairness(data)
+
+
+def _delays(data: dict[str, Any], kind: str) -> str:
+    one = data["delays"][kind]
+    return f"{one['median_s']:.1f}, {one['p95_s']:.1f} and {one['most_s']:.1f} s"
+
+
+def _more_minutes(data: dict[str, Any]) -> float:
+    waits = data["waits"]
+    return float(waits["ours"]["archive"]["most_s"] - waits["first come"]["archive"]["most_s"]) / 60
+
+
 def invented_text(data: dict[str, Any]) -> Iterator[str]:
     """How often text came for sounds without speech."""
     yield (
@@ -171,6 +243,14 @@ CHAPTERS: Final = (
         (("peak", plots.lengths),),
     ),
     Chapter("scale", "Very many recordings", "", scale_text),
+    Chapter("pages", "The pages over a long history", "", pages_text),
+    Chapter("viewers", "What the pages cost", "", viewers_text),
+    Chapter(
+        "fairness",
+        "Who waits for whom",
+        "A day that is written down, simulated with the parts of the service that decide who is next.",
+        fairness_text,
+    ),
 )
 
 

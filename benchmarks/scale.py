@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from benchmarks import long_history, machine, noop_daemon, results
 from benchmarks.match import clean_environment
 from benchmarks.processes import peak_rss_mb
 from daemon.control import NoDaemon, ask
+from storage.claims import Open
 from storage.jobs import JobStore
 from storage.records import Fingerprint, NewJob
 
@@ -76,6 +77,7 @@ VIEWS: Final = (
 
 _N_TIMES: Final = 5
 _POLL_S: Final = 0.5
+_PERSONS: Final = 10_000
 _DEAD: Final = 0.1  # jobs in the queue of an inbox that is offline, for each job of history
 
 
@@ -127,7 +129,8 @@ def make_files(folder: Path, n_files: int) -> None:
 class Crowd:
     """A daemon that does nothing with its recordings, on folders of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, more: Mapping[str, str] | None = None) -> None:
+        """*more* are settings besides its own."""
         self.root = root
         self.inbox, self.state_dir, self.times = root / "inbox", root / "state", root / "times.jsonl"
         self.inbox.mkdir(exist_ok=True)
@@ -136,6 +139,7 @@ class Crowd:
             "STATE_DIR": str(self.state_dir),
             "LOG_LEVEL": "warning",
             "OPTIONS_FORMATS": "txt",
+            **(more or {}),
         }
         self.environment = clean_environment(os.environ) | {
             f"TRANSCRIBED_{key}": value for key, value in settings.items()
@@ -302,6 +306,11 @@ def _new(name: str, inbox: bytes) -> NewJob:
     return NewJob(inbox + b"/" + name.encode(), inbox, Fingerprint(1, 2, 3, 4, 5), {"model": "base"}, "d")
 
 
+def _of_person(number: int) -> NewJob:
+    job = _new(f"of {number}.wav", b"/srv/inbox")
+    return replace(job, person=b"person %d" % number, expected_s=30.0 + number % 1000)
+
+
 def claims(store: JobStore, n_dead: int) -> Iterator[Figure]:
     """What the daemon changes, also behind very many jobs of an inbox that is gone."""
     at = datetime.now(UTC)
@@ -315,6 +324,15 @@ def claims(store: JobStore, n_dead: int) -> Iterator[Figure]:
         pass  # those from before
     taken = timed(lambda: store.claim(at, [dead]), 25)
     yield figure(HISTORY, f"claim behind {n_dead} jobs of an inbox that is offline", taken, "ms", 50.0)
+    for first in range(0, _PERSONS, 500):
+        store.enqueue([_of_person(number) for number in range(first, first + 500)], at)
+    taken = timed(lambda: store.claim(at, [dead]), 25)
+    yield figure(HISTORY, f"claim where {_PERSONS} persons wait", taken, "ms", 50.0)
+    full = Open([dead], [b"person 1"], [b"person %d" % number for number in range(5)])
+    taken = timed(lambda: store.claim(at, full), 25)
+    yield figure(HISTORY, "the same, some of whom may not begin", taken, "ms", 50.0)
+    (last,) = store.enqueue([replace(_new("last.wav", b"/srv/inbox"), expected_s=5000.0)], at)
+    yield figure(HISTORY, "where a job stands among them", timed(lambda: store.standing(last)), "ms", 50.0)
 
 
 def questions(path: Path) -> Iterator[Figure]:

@@ -151,3 +151,51 @@ def _shown(value: Any) -> str:
 
 def _unequal(row: Row) -> str:
     return f" (* unequal: {row.unequal})" if row.unequal else ""
+
+
+def fairness(data: Mapping[str, Any]) -> str:
+    """How long each person waited, for each way to serve them."""
+    ways: Mapping[str, Mapping[str, Mapping[str, float]]] = data["waits"]
+    header = ["minutes: median / 95 % / most", *(f"{name}" for name in ways)]
+    groups = list(list(ways.values())[-1])
+    lines = [[_waited(group, ways), *(_minutes(ways[name][group]) for name in ways)] for group in groups]
+    return markdown(header, lines)
+
+
+def _waited(group: str, ways: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    n = next(iter(ways.values()))[group]["n"]
+    return f"{group} ({n:.0f})"
+
+
+def _minutes(one: Mapping[str, float]) -> str:
+    return " / ".join(f"{one[key] / 60:.1f}" for key in ("median_s", "p95_s", "most_s"))
+
+
+def viewers(data: Mapping[str, Any]) -> str:
+    """The speed of each pair of rounds, without and with people who look."""
+    lines = [_pair(number, one["alone"], one["looked_at"]) for number, one in enumerate(data["pairs"], 1)]
+    header = ["pair", "alone, x real time", "looked at", "ratio", "daemon's cores: alone", "looked at", "page ms, 95 %"]
+    return markdown([*header, "others' cores"], lines)
+
+
+def _pair(number: int, alone: Mapping[str, float], looked: Mapping[str, float]) -> list[str]:
+    ours = [f"{one['daemon_cpu_s'] / one['wall_s']:.3f}" for one in (alone, looked)]
+    speeds = [f"{one['speed']:.2f}" for one in (alone, looked)]
+    pages = f"{looked['page_ms']:.0f}, {looked['page_p95_ms']:.0f}"
+    others = f"{max(alone['others_cores'], looked['others_cores']):.2f}"
+    return [str(number), *speeds, f"{looked['speed'] / alone['speed']:.3f}", *ours, pages, others]
+
+
+def idle(data: Mapping[str, Any]) -> str:
+    """What a daemon needs that has nothing to do."""
+    lines = [[one["what"], *_rested(one["pss_mb"], one["core_percent"])] for one in data["idle"]]
+    opened = [one for one in data["idle"] if one["after_mb"] is not None]
+    lines += [
+        [f"{one['what']}, once every page was opened", *_rested(one["after_mb"], one["after_core_percent"])]
+        for one in opened
+    ]
+    return markdown(["at rest", "memory MB", "% of a core"], lines)
+
+
+def _rested(memory_mb: float, core_percent: float) -> tuple[str, str]:
+    return f"{memory_mb:.1f}", f"{core_percent:.2f}"

@@ -28,10 +28,14 @@ _POLL_S: Final = 0.2
 
 @dataclass(slots=True, eq=False)
 class Share:
-    """One recording's part: *n_bytes* of decoded audio so far; *decoding* until all of it is there."""
+    """One recording's part: *n_bytes* of decoded audio so far; *decoding* until all of it is there.
+
+    *person* is whose it is, empty where nobody knows.
+    """
 
     is_long: bool
     due_at: float
+    person: bytes = b""
     n_bytes: int = 0
     decoding: bool = False
 
@@ -45,7 +49,7 @@ class Ahead:
 
     The limit is looked at when a recording begins, whose length nobody knows then: each one in the decoders may go
     over it. Long recordings leave one decoder to the short ones if there are two or more, and everybody goes ahead
-    where nothing is kept at all.
+    where nothing is kept at all. Who has fewer recordings in the decoders is next, then whose recording came first.
     """
 
     def __init__(self, n_decoders: int, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,20 +62,34 @@ class Ahead:
         self._closed = False
 
     @contextmanager
-    def admitted(self, source_bytes: int, cancelled: threading.Event) -> Generator[Share]:
-        """Inside the block a recording of so many bytes may be decoded and its audio kept.
+    def admitted(self, source_bytes: int, cancelled: threading.Event, person: bytes = b"") -> Generator[Share]:
+        """Inside the block a recording of *person* of so many bytes may be decoded and its audio kept.
 
         Raises JobCancelled while waiting once *cancelled* is set, or after `close`.
         """
-        is_long = source_bytes > LONG_BYTES
-        share = Share(is_long, self._clock() + (LONG_WAITS_S if is_long else 0.0))
-        self._wait_for_turn(share, cancelled)
+        share = self.enter(source_bytes, person)
         try:
+            self._wait_for_turn(share, cancelled)
             yield share
         finally:
-            with self._changed:
-                self._shares.remove(share)
-                self._assign()
+            self.leave(share)
+
+    def enter(self, source_bytes: int, person: bytes = b"") -> Share:
+        """A recording waits for its turn, which has come when its share is *decoding*."""
+        is_long = source_bytes > LONG_BYTES
+        with self._changed:
+            share = Share(is_long, self._clock() + (LONG_WAITS_S if is_long else 0.0), person)
+            self._waiting.append(share)
+            self._assign()
+            return share
+
+    def leave(self, share: Share) -> None:
+        """It is over, or waits no longer; nothing of it is kept."""
+        with self._changed:
+            self._shares.discard(share)
+            if share in self._waiting:
+                self._waiting.remove(share)
+            self._assign()
 
     def decoded(self, share: Share, n_bytes: int) -> None:
         """The decoder is free again; *n_bytes* are kept until the block ends."""
@@ -93,27 +111,28 @@ class Ahead:
 
     def _wait_for_turn(self, share: Share, cancelled: threading.Event) -> None:
         with self._changed:
-            self._waiting.append(share)
-            try:
-                self._assign()
-                while not share.decoding:
-                    if self._closed or cancelled.is_set():
-                        raise JobCancelled("cancelled before it was decoded")
-                    self._changed.wait(_POLL_S)
-            finally:
-                if not share.decoding:
-                    self._waiting.remove(share)
+            while not share.decoding:
+                if self._closed or cancelled.is_set():
+                    raise JobCancelled("cancelled before it was decoded")
+                self._changed.wait(_POLL_S)
 
     def _assign(self) -> None:
         """Begin with everyone whose turn has come. Only with the lock."""
         if self._closed:
             return
-        for share in sorted(self._waiting, key=lambda share: share.due_at):
+        waiting = sorted(self._waiting, key=lambda share: share.due_at)
+        while waiting:
+            share = min(waiting, key=self._n_of_person)  # of equals the first
+            waiting.remove(share)
             if self._may_begin(share):
                 share.decoding = True
                 self._shares.add(share)
                 self._waiting.remove(share)
                 self._changed.notify_all()
+
+    def _n_of_person(self, share: Share) -> int:
+        """How many recordings of the same person are in the decoders."""
+        return sum(other.decoding and other.person == share.person for other in self._shares) if share.person else 0
 
     def _may_begin(self, share: Share) -> bool:
         if not self._shares:
@@ -123,4 +142,7 @@ class Ahead:
         if len(busy) >= self._n_decoders or (share.is_long and n_long >= max(1, self._n_decoders - 1)):
             return False
         limit = self._max_bytes if share.is_long else self._max_bytes * (1 + SHORT_EXTRA_RATIO)
-        return sum(other.n_bytes for other in self._shares) < limit
+        n_kept = sum(other.n_bytes for other in self._shares)
+        own = sum(other.n_bytes for other in self._shares if other.person == share.person and share.person)
+        # As with places: whoever has as much as is left waits, so there is always some for the next person.
+        return n_kept < limit and not (share.is_long and own >= self._max_bytes - n_kept > 0)

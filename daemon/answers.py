@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from daemon import retention
+from daemon import asked, retention
 from daemon.actor import Pulse
 from daemon.canary import Canary
 from daemon.clock import iso, monotonic_s, utc_now
 from daemon.config import Config
 from daemon.control import Command, Request
+from daemon.corrections import BadCorrection, Edit, Edits
 from daemon.dispatch import Dispatcher
 from daemon.engine.client import Engine
+from daemon.fairness import RANKS, sender
 from daemon.figures import ServiceFigures
 from daemon.health import HistoryHealth
+from daemon.intake.folder_settings import new_job
 from daemon.intake.inbox import Inbox
 from daemon.monitoring import Monitoring
-from daemon.redo import redo
+from daemon.redo import Wish, redo, settings_of
 from daemon.version import VERSION
+from daemon.versions import Versions
 from daemon.workshop import Activity
 from monitor.alert import Alert
 from monitor.thread import flat
 from storage.jobs import JobStore
-from storage.records import JobState
+from storage.records import Fingerprint, JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,11 @@ class Answers:
         started_at: datetime,
         config: Callable[[], Config],
         live: Live | None = None,
+        versions: Versions | None = None,
     ) -> None:
         """*inboxes* is the service's own, and *config* asks for it: they change when the file is read again."""
         self._live = live
+        self._versions = versions or Versions(store)
         self._store = store
         self._engine = engine
         self._dispatcher = dispatcher
@@ -91,6 +99,12 @@ class Answers:
             "redo": self._redo,
             "prune": self._prune,
             "unfinished": self._unfinished,
+            "priority": self._priority,
+            "standing": self._standing,
+            "take": self._take,
+            "offline": self._offline,
+            "correct": self._correct,
+            "restore": self._restore,
         }
 
     def _status(self, request: Request) -> dict[str, Any]:
@@ -124,18 +138,45 @@ class Answers:
         return self._live is not None and self._live.is_ours(inbox)
 
     def _retry(self, request: Request) -> list[int]:
-        changed = self._store.retry(_job_ids(request), utc_now())
+        changed = self._store.retry(_job_ids(request), utc_now(), _by(request))
+        self._recount()
         self._dispatcher.wake()
         return changed
 
     def _cancel(self, request: Request) -> list[int]:
-        job_ids = _job_ids(request)
-        in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id)]
-        return sorted({*in_hand, *self._store.cancel(job_ids, utc_now())})
+        job_ids, by = _job_ids(request), _by(request)
+        in_hand = [job_id for job_id in job_ids if self._dispatcher.cancel(job_id, by)]
+        cancelled = self._store.cancel(job_ids, utc_now(), by)
+        self._recount()
+        return sorted({*in_hand, *cancelled})
+
+    def _recount(self) -> None:
+        if self._live is not None:
+            self._live.figures.changed()
+
+    def _priority(self, request: Request) -> list[int]:
+        rank = RANKS.get(str(request["priority"]))
+        if rank is None:
+            raise asked.BadChoice(f"priority: must be one of {', '.join(RANKS)}")
+        changed = self._store.prioritize(_job_ids(request), rank, utc_now(), _by(request))
+        self._dispatcher.wake()
+        return changed
+
+    def _standing(self, request: Request) -> dict[str, Any] | None:
+        """How many jobs are before this one, and in how many seconds it is done; None for one not in the queue."""
+        job = self._store.job(int(request["job"]))
+        stands = self._store.standing(job.id) if job is not None else None
+        if job is None or stands is None:
+            return None
+        forecast = self._live.figures.forecast() if self._live is not None else None
+        left_s = forecast.done_in_s(job.person, stands.before_s, stands.own_s) if forecast is not None else None
+        return {"n_before": stands.n_before, "eta_s": round(left_s, 1) if left_s is not None else None}
 
     def _redo(self, request: Request) -> dict[str, int | None]:
         config = self._config()
-        made = redo(self._store, _job_ids(request), config.inbox, config.max_attempts, utc_now())
+        over = bool(request.get("over_corrections"))
+        wish = Wish(asked.checked(request.get("options") or {}, config), _by(request), over)
+        made = redo(self._store, _job_ids(request), config.inbox, config.max_attempts, utc_now(), wish)
         self._dispatcher.wake()
         return {str(job_id): new_id for job_id, new_id in made.items()}
 
@@ -145,6 +186,7 @@ class Answers:
         if place == retention.Place():  # a share that did not answer in an earlier pass may do so now
             self._gone = retention.Presence().gone
         removed, rest = retention.step(self._store, self._config().history, self._gone, utc_now(), place)
+        self._recount()
         return {"removed": asdict(removed), "rest": asdict(rest) if rest is not None else None}
 
     def _unfinished(self, request: Request) -> str | None:
@@ -152,9 +194,80 @@ class Answers:
         answers = [inbox.explain(path, monotonic_s()) for inbox in list(self._inboxes.values())]
         return next((answer for answer in answers if answer), None)
 
+    def _take(self, request: Request) -> int | None:
+        """A job for the recording at ``path``, which is whole, with the ``options`` that a person chose for it.
+
+        Its number; None where it is in no inbox, is no file, or is to be left alone: the intake does what is right.
+        """
+        path = os.fsencode(str(request["path"]))
+        inbox = next((one for one in list(self._inboxes.values()) if path.startswith(one.path + b"/")), None)
+        fingerprint = fingerprint_at(path)
+        if inbox is None or fingerprint is None or self._is_ours(inbox.path):
+            return None
+        config = self._config()
+        settings = settings_of(self._store, inbox.config)
+        if settings.of_recording(path).ignores(path):
+            return None
+        job = new_job(path, fingerprint, settings, config.max_attempts)
+        with suppress(asked.BadChoice):  # not allowed any more since it was begun
+            job = asked.with_choices(job, asked.checked(request.get("options") or {}, config), asked.UPLOAD)
+        by = _by(request)
+        if by and job.person in (b"", settings.root):  # in no folder of anybody
+            job = replace(job, person=sender(by))
+        (job_id,) = self._store.enqueue([job], utc_now(), by)
+        inbox.taken(path, fingerprint)
+        self._dispatcher.wake()
+        return job_id
+
+    def _correct(self, request: Request) -> dict[str, int]:
+        """The newest version of the transcript of ``job``: version ``base`` with ``lines`` and ``speakers`` changed.
+
+        ``lines`` are objects with ``line``, from 0 on, and ``text`` or ``speaker``; ``speakers`` are names, old to new.
+        """
+        number = self._versions.correct(int(request["job"]), int(request["base"]), _edits(request), _by(request))
+        return {"version": number}
+
+    def _restore(self, request: Request) -> dict[str, int]:
+        """The newest version of the transcript of ``job``: the text of ``number`` again, in place of ``base``."""
+        job_id, base, number = (int(request[key]) for key in ("job", "base", "number"))
+        return {"version": self._versions.restore(job_id, base, number, _by(request))}
+
+    def _offline(self, request: Request) -> str:
+        """Why the inbox ``inbox`` cannot be written at present; empty where it can."""
+        inbox = self._inboxes.get(os.fsencode(str(request["inbox"])))
+        return "it is no inbox" if inbox is None else inbox.offline
+
+
+def fingerprint_at(path: bytes) -> Fingerprint | None:
+    """That of the file at *path*; None where there is none. May hang with its share."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return Fingerprint.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _edits(request: Request) -> Edits:
+    try:
+        lines = {int(one["line"]): Edit(_text(one, "text"), _text(one, "speaker")) for one in request.get("lines", ())}
+        speakers = {str(before): str(name) for before, name in dict(request.get("speakers") or {}).items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        words = "a correction has lines with a number and a text or a speaker, and names of speakers"
+        raise BadCorrection(words) from error
+    return Edits(lines, speakers)
+
+
+def _text(line: Mapping[str, Any], key: str) -> str | None:
+    value = line.get(key)
+    return None if value is None else str(value)
+
 
 def _job_ids(request: Request) -> list[int]:
     return [int(job_id) for job_id in request["jobs"]]
+
+
+def _by(request: Request) -> str:
+    return str(request.get("by", ""))
 
 
 def _activity(activity: Activity, left_s: float | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from daemon.clock import monotonic_s, utc_now
@@ -29,12 +29,15 @@ from daemon.errors import (
     TransientError,
 )
 from daemon.failpoints import reached
+from daemon.fairness import Place, room
 from daemon.health import HistoryHealth
 from daemon.held import FOLDER_BLOCKED_S, KILLED_S, HeldJobs
 from daemon.transcription import perform
 from daemon.workshop import Activity, Patiently, T, Workshop
+from storage.claims import Open
 from storage.errors import LostJob, StorageBusy, StorageDamaged, StorageFull, StorageUnavailable
 from storage.records import Job, JobState, Told
+from storage.turns import is_long
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +72,15 @@ class Dispatcher:
         blocked: Callable[[bytes], None] = lambda _path: None,
         health: HistoryHealth | None = None,
         on_end: OnEnd = lambda _end: None,
+        most_each: Callable[[], Mapping[bytes, int]] = dict[bytes, int],
     ) -> None:
         """*look_again* is told of recordings that changed, *watches* says whether a path is in an inbox of ours.
 
         *wake* is called when there is room for a job again. *not_ready* are the inboxes whose jobs may not begin now.
         *blocked* is told of recordings beside which no transcript could be written, *health* of trouble with the
-        history, *on_end* of each job that ended.
+        history, *on_end* of each job that ended. *most_each* is how many jobs of a person may be in hand, by inbox.
         """
+        self._most_each = most_each
         self._on_end = on_end
         self._health = health or HistoryHealth()
         self._shop = make_shop(self._patiently)
@@ -105,7 +110,7 @@ class Dispatcher:
             if self._draining or self._n_busy() >= self._n_in_hand or not self._health.may_claim:
                 break
             try:
-                job = self._store.claim(utc_now(), self._not_ready())
+                job = self._store.claim(utc_now(), self._open())
             except StorageDamaged as error:
                 self._health.lose(str(error))
                 break
@@ -126,6 +131,17 @@ class Dispatcher:
         """
         now = monotonic_s()
         return sum(not activity.hangs(now) for activity in self.activities())
+
+    def _open(self) -> Open:
+        """Which jobs may begin beside those in hand that get on."""
+        now = monotonic_s()
+        in_hand = [
+            Place(one.job.person, one.job.inbox, is_long(one.job.expected_s))
+            for one in self.activities()
+            if not one.hangs(now)
+        ]
+        left = room(in_hand, self._n_in_hand, self._most_each())
+        return Open(self._not_ready(), left.full, left.full_of_long, left.long_too)
 
     def _begin(self, job: Job) -> None:
         activity = Activity(job)
@@ -162,9 +178,9 @@ class Dispatcher:
         """The job leaves the history, and its number may come again: it has never been put off."""
         self._held.forget(job_id)
 
-    def cancel(self, job_id: int) -> bool:
+    def cancel(self, job_id: int, by: str = "") -> bool:
         """Ask a job in hand to end, because a person wants it; whether there is one, and it will."""
-        return any(activity.cancel() for activity in self.activities() if activity.job.id == job_id)
+        return any(activity.cancel(by) for activity in self.activities() if activity.job.id == job_id)
 
     def drain(self, grace_s: float) -> bool:
         """Claim nothing more, let the jobs in hand end, after *grace_s* put them back. False if one would not end."""
@@ -244,7 +260,7 @@ class Dispatcher:
         store = self._store
         match error:
             case JobCancelled() | TransientError() | SourceChanged() | ConfigError() if activity.unwanted:
-                store.cancelled(job, "a person cancelled it", at)
+                store.cancelled(job, "a person cancelled it", at, activity.unwanted_by)
                 return JobState.CANCELLED
             case JobCancelled() | TransientError() if activity.deserted and not self._draining:
                 store.requeue(job, activity.deserted, at, refund=True)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from daemon import web
 from daemon.alerting import setup_of
 from daemon.clock import utc_now
 from daemon.config import Config, InboxConfig
@@ -35,8 +36,9 @@ PROBE_TIMEOUT_S: Final = 120.0
 
 SHARE_S: Final = 5.0
 
-LOW_DISK_BYTES: Final = 2 * 1024**3
-"""Beside decode.max_spool_bytes: a 12-hour recording that begins at that limit takes 1.4 GB more."""
+LOW_DISK_BYTES: Final = 3 * 1024**3
+"""Beside decode.max_spool_bytes: a 12-hour recording that begins at that limit takes 1.4 GB more, with a voice on each
+channel 2.8."""
 
 
 OLD_SNAPSHOT_H: Final = 49.0
@@ -71,6 +73,7 @@ def examine(config: Config, database: Path) -> Iterator[Check]:
     yield _decoding(config)
     yield _ffmpeg()
     yield from who_is_told(config)
+    yield _web(config)
     yield _daemon(config.state_dir)
 
 
@@ -95,6 +98,8 @@ def _inboxes(config: Config) -> Iterator[Check]:
     for inbox in config.inbox:
         try:
             yield within(SHARE_S, "doctor", partial(_inbox, inbox))
+            if inbox.done_path is not None:
+                yield within(SHARE_S, "doctor", partial(_done_folder, inbox.path, inbox.done_path))
         except NoAnswer:
             yield Check(f"inbox {inbox.path}", Grade.BAD, f"it does not answer within {SHARE_S:g} s; is its server up?")
 
@@ -110,6 +115,19 @@ def _inbox(inbox: InboxConfig) -> Check:
     how = "events" if watching.events else f"polling every {watching.scan_interval_s:g} s"
     owner = holder_of(inbox.path / INBOX_MARKER)
     return Check(name, Grade.GOOD, f"{filesystem}, {how}" + (f"; in use by {owner}" if owner else ""))
+
+
+def _done_folder(inbox: Path, done: Path) -> Check:
+    """Where what is done goes: in an inbox it is made, elsewhere it must be there."""
+    name = f"done folder {done}"
+    if not done.is_dir():
+        if inbox in done.parents:
+            return Check(name, Grade.GOOD, "made when the first recording is done")
+        return Check(name, Grade.BAD, "no such folder; make it, or mount what it is on: recordings stay until then")
+    if not os.access(done, os.R_OK | os.W_OK | os.X_OK):
+        return Check(name, Grade.BAD, f"uid {os.geteuid()} cannot write there: recordings stay where they are")
+    copied = done.stat().st_dev != inbox.stat().st_dev
+    return Check(name, Grade.GOOD, "on another filesystem: recordings are copied there" if copied else "recordings go")
 
 
 def _history(database: Path) -> Iterator[Check]:
@@ -231,6 +249,29 @@ def who_is_told(config: Config) -> Iterator[Check]:
         yield Check("alerts", Grade.NOTE, told)
     else:
         yield Check("alerts", Grade.GOOD, f"{n_told} addresses are told; try them with `transcribed alerts test`")
+
+
+def _web(config: Config) -> Check:
+    """Where the pages are, and who may come in."""
+    place = config.web.listen or "only where systemd opens a socket"
+    if not config.web.pages:
+        return Check("web", Grade.GOOD, f"/metrics, /healthz and /readyz {place}; no pages for people")
+    if not web.installed():
+        return Check("web", Grade.NOTE, f"{place}; no pages for people: transcribed[web] is not installed")
+    from daemon.web.access import people, secret_file
+
+    try:
+        users = people.parse(secret_file.read(config.users_file))
+        tokens = people.parse(secret_file.read(config.tokens_file))
+    except secret_file.UnsafeFile as error:
+        return Check("web", Grade.BAD, str(error))
+    if not config.web.login:
+        return Check("web", Grade.GOOD, f"{place}; whoever reaches it may look and act")
+    if config.web.login == ("password",) and not users:
+        return Check("web", Grade.BAD, f"{place}; nobody can log in: transcribed web-user add NAME")
+    return Check(
+        "web", Grade.GOOD, f"{place}; login by {', '.join(config.web.login)}; {len(users)} people, {len(tokens)} tokens"
+    )
 
 
 def _daemon(state_dir: Path) -> Check:

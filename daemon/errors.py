@@ -22,7 +22,8 @@
     │   └── OutputBlocked         the folder of the recording cannot be written
     ├── SourceChanged          the recording is not the one that the job was made for
     │   └── SourceVanished        it is gone
-    └── JobCancelled           a person cancelled the job
+    ├── JobCancelled           a person cancelled the job
+    └── TextChanged            a transcript is not what a correction was made of
 
 Anything else is a bug: it is logged with its traceback, the job fails, the daemon lives.
 """
@@ -191,3 +192,12 @@ class SourceVanished(SourceChanged):
 
 class JobCancelled(TranscribedError):
     """Raised inside a job that a person cancelled."""
+
+
+class TextChanged(TranscribedError):
+    """Raised when somebody else corrected a transcript meanwhile, or another one took its place.
+
+    *newest* is the number of its newest version, 0 where it is no transcript that can be corrected.
+    """
+
+    newest: int = 0

@@ -21,7 +21,7 @@ from daemon.engine.seat import SeatStatus, Work
 from daemon.health import HistoryHealth
 from daemon.intake.inbox import Inbox
 from daemon.outputs.kept import KeptDocuments
-from daemon.pace import LONGEST, MOST, Going, Pace, eta_s, overtime_ratio, pace
+from daemon.pace import LONGEST, MOST, Forecast, Going, Pace, eta_s, overtime_ratio, pace
 from daemon.workshop import Activity
 from monitor.figures import Key
 from monitor.sampling.machine import shown
@@ -38,8 +38,11 @@ PACE_S: Final = 60.0
 COUNTING_RATIO: Final = 2000.0
 """Ended jobs are counted anew after so many times as long as that took: of a million, it takes a while."""
 
-EXACT_RATIO: Final = 20.0
-"""The same for people who ask: what they did just now is to show."""
+EXACT_RATIO: Final = 200.0
+"""The same for people who ask, every two seconds while a page is open: half a percent of a core."""
+
+CHANGED_RATIO: Final = 20.0
+"""The same once a person changed jobs: what they did just now is to show."""
 
 MOST_BLOCKED: Final = 200
 """Kept transcripts that are asked for in one sample."""
@@ -122,6 +125,7 @@ class ServiceFigures:
         self._late: dict[JobState, int] = {}
         self._counted_at = float("-inf")
         self._counting_s = 0.0
+        self._changed = False
         self._company: dict[int, _Company] = {}
         self._moved: object = None
         self._moved_at = clock()
@@ -138,6 +142,11 @@ class ServiceFigures:
             self._late[state] = self._late.get(state, 0) + 1
             if end.outcome in (JobState.FAILED, JobState.QUARANTINED):
                 self._last_failure = f"the last one: {shown(end.job.path)}: {end.reason}"
+
+    def changed(self) -> None:
+        """Take note that a person changed jobs that had ended, or ended some. Safe from any thread."""
+        with self._lock:
+            self._changed = True
 
     def read(self) -> Told:
         """All figures now. Only the monitor's thread may call it: some are since the last call."""
@@ -175,8 +184,10 @@ class ServiceFigures:
         """Without the lock while it counts, so no job's end waits; one that ends meanwhile may be missed so long."""
         with self._lock:
             began = self._clock()
+            ratio = min(ratio, CHANGED_RATIO) if self._changed else ratio
             if began - self._counted_at < ratio * self._counting_s:
                 return
+            self._changed = False
         late = self._of_people(_LATE)
         with self._lock:
             self._late, self._counted_at, self._counting_s = late, began, self._clock() - began
@@ -266,6 +277,14 @@ class ServiceFigures:
         if not n_queued or not found.usual_speed or not found.mean_audio_s:
             return None
         return n_queued * found.mean_audio_s / found.usual_speed
+
+    def forecast(self) -> Forecast:
+        """When what waits will be done, as far as that can be told."""
+        in_hand: dict[bytes, float] = {}
+        for one in self._sources.activities():
+            left_s = max(0.0, (one.total_s or one.job.audio_s or one.job.expected_s) - one.done_s)
+            in_hand[one.job.person] = in_hand.get(one.job.person, 0.0) + left_s
+        return Forecast(self._pace.usual_speed, in_hand)
 
     def _usual_speed(self, activity: Activity) -> float | None:
         """Of recordings with its model and quality."""

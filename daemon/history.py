@@ -13,6 +13,7 @@ from daemon.health import HistoryHealth
 from daemon.intake.mounts import filesystem_of, is_network
 from daemon.keeper import KeptHistory
 from daemon.sidecars import Sidecars
+from daemon.versions import VersionFiles
 from storage.errors import NewerSchema, StorageDamaged, StorageError
 from storage.jobs import JobStore
 from storage.mending import Identity, Mended, mend, set_aside, set_aside_log
@@ -25,11 +26,13 @@ RESERVE_NAME: Final = "reserve"
 def open_history(state_dir: Path, owner: str) -> KeptHistory:
     """The history in *state_dir*, sound and of the present schema. Raises ConfigError, StorageError.
 
-    A damaged one is set aside, and what a snapshot knows is in its place; `daemon.sidecars.adopt` adds the rest.
+    A damaged one is set aside, and what a snapshot knows is in its place; `daemon.sidecars.adopt` and
+    `daemon.versions.adopt` add the rest.
     """
     refuse_network(state_dir)
     path, sidecars = state_dir / DATABASE_NAME, Sidecars(state_dir / "sidecars")
-    mended = mend(path, expected=bool(sidecars.job_ids()))
+    versions = VersionFiles(state_dir / "sidecars")
+    mended = mend(path, expected=bool(sidecars.job_ids()) or any(versions.all()))
     if mended is not None:
         _log_mended(path, mended)
     try:
@@ -38,7 +41,7 @@ def open_history(state_dir: Path, owner: str) -> KeptHistory:
         raise ConfigError(str(error)) from error
     if mended is not None:
         store.note("history_mended", _detail(mended), utc_now())
-    return KeptHistory(store, path, Identity.of(path), sidecars)
+    return KeptHistory(store, path, Identity.of(path), sidecars, versions)
 
 
 def close_history(history: KeptHistory, health: HistoryHealth) -> None:

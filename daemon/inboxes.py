@@ -12,13 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from daemon.actor import ActorThread, Pulse
+from daemon.after.tidying import Tidying
 from daemon.clock import monotonic_s
 from daemon.config import InboxConfig
 from daemon.folderpage.keeping import FolderPages
 from daemon.intake.inbox import Inbox
+from daemon.joints import write_due
 from daemon.locks import Owner
 from daemon.recovery import Unsettled
-from daemon.shares import Shares
+from daemon.rewriting import Rewriting
+from daemon.shares import Shares, Touch
+from daemon.sidecars import Sidecars
+from daemon.versions import VersionFiles
 from storage.jobs import JobStore
 
 log = logging.getLogger(__name__)
@@ -42,11 +47,16 @@ class Inboxes:
         unsettled: Unsettled,
         on_new: Callable[[], None],
         pages: Callable[[InboxConfig], FolderPages | None] = lambda _config: None,
+        sidecars: Sidecars | None = None,
+        versions: VersionFiles | None = None,
     ) -> None:
         """*on_new* is called when there are jobs to claim. *unsettled* is ended by the thread of its inbox.
 
-        *pages* makes what people see in the folder of an inbox.
+        *pages* makes what people see in the folder of an inbox. *sidecars* follow recordings that go elsewhere,
+        *versions* files that are made of corrections.
         """
+        self._sidecars = sidecars
+        self._versions = versions
         self._pages = pages
         self._store = store
         self._owner = owner
@@ -56,6 +66,7 @@ class Inboxes:
         self._on_new = on_new
         self._max_attempts = 0
         self._threads: dict[bytes, ActorThread] = {}
+        self._tidying: dict[bytes, ActorThread] = {}
         self.by_path: Final[dict[bytes, Inbox]] = {}
         """By the folder; changed by `apply`."""
 
@@ -93,6 +104,11 @@ class Inboxes:
         """The folders whose jobs may not begin now."""
         return [inbox.path for inbox in list(self.by_path.values()) if not inbox.ready]
 
+    def ended(self, inbox: bytes) -> None:
+        """A job of *inbox* ended: its recording may be to go elsewhere."""
+        if (thread := self._tidying.get(inbox)) is not None:
+            thread.wake()
+
     def look_again(self, path: bytes) -> None:
         """The recording at *path* is not what its job was made for."""
         if (inbox := self.of(path)) is not None:
@@ -125,7 +141,7 @@ class Inboxes:
             max_attempts=self._max_attempts,
             on_new=self._on_new,
             share=self._shares.of(path),
-            settle=lambda: self._unsettled.settle(path),
+            settle=lambda touch: self._settle(path, touch),
             pages=self._pages(config),
         )
         inbox.open(self._owner)
@@ -133,22 +149,45 @@ class Inboxes:
         thread = self._threads[path] = ActorThread(f"inbox {config.path}", inbox, self._pulse)
         thread.start()
         inbox.start_watching(thread.wake, thread.beat, thread.away)
+        if config.done_path is not None:
+            self._tidy(config, inbox)
         return inbox
+
+    def corrected(self, inbox: bytes) -> None:
+        """A transcript of a recording of *inbox* was corrected: its files are to be written."""
+        if (found := self.by_path.get(inbox)) is not None:
+            found.scan_now()
+        self.ended(inbox)
+
+    def _settle(self, path: bytes, touch: Touch) -> None:
+        """What an earlier daemon was publishing there, corrections, transcripts of several tracks."""
+        self._unsettled.settle(path)
+        Rewriting(self._store, path, path, self._versions).write_due(touch.aside)
+        write_due(self._store, path, touch.aside)
+
+    def _tidy(self, config: InboxConfig, inbox: Inbox) -> None:
+        tidying = Tidying(config, self._store, inbox, self._sidecars, self._versions)
+        thread = self._tidying[inbox.path] = ActorThread(f"done of {config.path}", tidying, self._pulse)
+        tidying.start_watching(thread.beat, thread.away)
+        thread.start()
 
     def _end(self, inboxes: Sequence[Inbox]) -> None:
         """Their threads end and give the folders back. One that hangs in a share does so whenever it can."""
         closing: list[threading.Thread] = []
         for inbox in inboxes:
-            thread = self._threads.pop(inbox.path)
+            thread, tidying = self._threads.pop(inbox.path), self._tidying.pop(inbox.path, None)
             del self.by_path[inbox.path]
-            thread.ask_to_stop()
-            closing.append(threading.Thread(target=_end_one, args=(inbox, thread), name="closing", daemon=True))
+            ending = [thread] if tidying is None else [tidying, thread]
+            for one in ending:
+                one.ask_to_stop()
+            closing.append(threading.Thread(target=_end_one, args=(inbox, ending), name="closing", daemon=True))
             closing[-1].start()
         until = monotonic_s() + ENDED_S
         for waits in closing:
             waits.join(max(0.0, until - monotonic_s()))
 
 
-def _end_one(inbox: Inbox, thread: ActorThread) -> None:
-    thread.join(None)
+def _end_one(inbox: Inbox, threads: Sequence[ActorThread]) -> None:
+    for thread in threads:
+        thread.join(None)
     inbox.close()

@@ -17,10 +17,11 @@ from daemon.clock import monotonic_s, utc_now
 from daemon.config.schema import DatabaseConfig
 from daemon.health import HistoryHealth
 from daemon.sidecars import Sidecars
+from daemon.versions import VersionFiles
 from storage.errors import StorageDamaged, StorageError
 from storage.jobs import JobStore
 from storage.mending import Identity
-from storage.snapshots import DAILY, Snapshots, count_jobs, standing
+from storage.snapshots import DAILY, Snapshots, count_jobs, newest_versions, standing
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class KeptHistory:
     path: Path
     identity: Identity
     sidecars: Sidecars
+    versions: VersionFiles | None = None
 
 
 class Keeper:
@@ -115,6 +117,8 @@ class Keeper:
         n_jobs = count_jobs(snapshot)
         wall_s = monotonic_s() - began
         n_dropped = self._history.sidecars.drop_known(partial(standing, snapshot))
+        if self._history.versions is not None:
+            n_dropped += self._history.versions.drop_known(partial(newest_versions, snapshot))
         removed = self._snapshots.prune(self._config.snapshots)
         self._history.store.note(
             "snapshot", {"path": str(snapshot), "n_jobs": n_jobs, "wall_s": round(wall_s, 3)}, self._utc()

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +22,6 @@ from daemon.config.schema import METRICS_NAME
 from daemon.ends import End
 from daemon.errors import ConfigError
 from daemon.figures import ServiceFigures
-from daemon.version import VERSION
 from monitor.alert import Alert, Judgement
 from monitor.figures import Sample
 from monitor.gpu.figures import LOST, KnownGpus
@@ -31,7 +30,6 @@ from monitor.history.errors import HistoryError
 from monitor.history.jsonlog import JsonLog, Recording
 from monitor.history.store import MetricsHistory
 from monitor.notices.post import Post
-from monitor.pages.listening import CannotListen
 from monitor.rules import loading as rules
 from monitor.rules.detecting import Detectors
 from monitor.rules.judging import Judge
@@ -173,25 +171,3 @@ def _rules_of(config: Config) -> Sequence[Rule]:
         return rules.load(config.monitor.changed_rules())
     except rules.RuleError as error:
         raise ConfigError(str(error)) from None
-
-
-def open_pages(
-    config: Config,
-    environment: MutableMapping[str, str],
-    monitoring: Monitoring,
-    sick: Callable[[], str],
-    not_ready: Callable[[], str],
-) -> Callable[[], None] | None:
-    """The pages for monitoring, served; what ends them, None where nobody asked for them. Raises ConfigError."""
-    if not config.web.listen and "LISTEN_FDS" not in environment:
-        return None
-    from monitor.pages.endpoints import STALE_S, Known  # only now: some 20 MB
-    from monitor.pages.serving import serve
-
-    stale_s = max(STALE_S, LATE_INTERVALS * config.monitor.interval_s)
-    known = Known(VERSION, lambda: monitoring.latest, sick, not_ready, lambda: monitoring.open_alerts, stale_s=stale_s)
-    try:
-        serving = serve(config.web.listen, environment, known)
-    except CannotListen as error:
-        raise ConfigError(str(error)) from None
-    return serving.close if serving is not None else None

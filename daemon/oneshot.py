@@ -32,6 +32,7 @@ from daemon.outputs import publish
 from daemon.outputs.formats import Document, contents_of, suffix_of
 from daemon.processes import OnOutput, make_ahead, make_decode_pool, make_engine, n_in_hand
 from daemon.source import Source
+from daemon.speakers import part_done_s
 from daemon.transcript import Transcript
 from daemon.transcription import NAME_TRIES, SAMPLE_BYTES, make_document
 from storage.records import Fingerprint
@@ -119,10 +120,14 @@ class OneShot:
                     extension=extension_of(os.path.basename(os.fsdecode(path))),
                     cancelled=self._cancelled,
                     progress=lambda done_s: progress(path, "decode", done_s, 0.0),
+                    speakers=options.speakers == "auto",
                 )
                 self._ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
                 request = Request(number, spool_path, decoded.n_samples, decoded.spans, options)
-                transcript = self._in_engine(request, lambda done_s, total_s: progress(path, "engine", done_s, total_s))
+                transcript = self._in_engine(
+                    request,
+                    lambda done_s, _: progress(path, "engine", part_done_s(done_s, decoded), decoded.decoded_s),
+                )
                 _check_unchanged(source, decoded.source_sha256, self._decode)
             finally:
                 os.close(spool_fd)

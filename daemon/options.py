@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal, get_args
 
-Task = Literal["transcribe", "translate"]
+Task = Literal["transcribe", "translate", "both"]
+"""The text in the language spoken, in English, or in both, from one pass over the audio."""
+
 Format = Literal["txt", "srt", "vtt", "json", "tsv", "md", "docx", "lrc"]
 Quality = Literal["fast", "careful", "faithful"]
 """How windows are decoded.
@@ -16,6 +18,12 @@ Quality = Literal["fast", "careful", "faithful"]
 fast: a beam of three first, of *beam_size* where the text is doubtful; careful: of *beam_size* for every window;
 faithful: the original algorithm, with the text of the previous window and with seeking by timestamps.
 """
+
+Speakers = Literal["off", "auto"]
+"""Whether two channels are heard apart, where they are two people apart (`daemon.decode.channels`)."""
+
+Priority = Literal["high", "normal", "low"]
+"""Which recordings come first, whoever they are of."""
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
@@ -32,6 +40,11 @@ _WORDS: Final = frozenset(
     "model language task quality beam_size multilingual hotwords initial_prompt word_timestamps".split()
 )
 # The options that the words depend on. The others say which files there are and what they look like.
+_LATER_WORDS: Final = frozenset({"speakers"})
+# Options of the words that came after the first release: they count only where they are not at their default, so that
+# the digests of older jobs stay as they are.
+_ORDER: Final = frozenset({"priority"})
+# Options that say when, not what.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class JobOptions:
     hotwords: str | None = None
     initial_prompt: str | None = None
     word_timestamps: bool = False
+    speakers: Speakers = "auto"
     formats: tuple[Format, ...] = ("txt", "srt", "vtt", "json")
     language_suffix: bool = False
     paragraph_pause_s: float = 2.0
@@ -62,11 +76,15 @@ class JobOptions:
     subtitle_max_s: float = 7.0
     subtitle_chars_per_s: float = 20.0
     subtitle_gap_ms: int = 83
+    speaker_names: tuple[str, ...] = ()
+    tracks: bool = False
+    priority: Priority = "normal"
 
     def to_dict(self) -> dict[str, object]:
         """The options as JSON types."""
         values: dict[str, object] = asdict(self)
         values["formats"] = list(self.formats)
+        values["speaker_names"] = list(self.speaker_names)
         return values
 
     @classmethod
@@ -74,16 +92,22 @@ class JobOptions:
         """The options that `to_dict` wrote; keys of a later version are left out."""
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
-        if "formats" in values:
-            values["formats"] = tuple(values["formats"])  # type: ignore[arg-type]  # JSON has no tuples
+        for key in ("formats", "speaker_names"):
+            if key in values:
+                values[key] = tuple(values[key])  # type: ignore[arg-type]  # JSON has no tuples
         return cls(**values)  # type: ignore[arg-type]  # written by to_dict
 
     def digest(self) -> str:
         """A hash of the options that change the words; the same digest on the same bytes gives the same text."""
-        words = {key: value for key, value in self.to_dict().items() if key in _WORDS}
+        default = type(self)()
+        words = {
+            key: value
+            for key, value in self.to_dict().items()
+            if key in _WORDS or (key in _LATER_WORDS and value != getattr(default, key))
+        }
         return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
 
     def looks_like(self, other: JobOptions) -> bool:
         """Whether files of the same text and format are the same with both."""
-        apart = _WORDS | {"formats"}
+        apart = _WORDS | _LATER_WORDS | _ORDER | {"formats"}
         return all(value == getattr(other, key) for key, value in asdict(self).items() if key not in apart)

@@ -120,6 +120,29 @@ def eta_s(going: Going, speed: float | None) -> float | None:
     return left_s * max(1, going.n_beside) / speed
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is needed to tell when a job of the queue is done.
+
+    That is the *speed*, None where nobody knows it, and the audio that is left of the recordings in hand, by person.
+    """
+
+    speed: float | None
+    in_hand_s: Mapping[bytes, float]
+
+    def done_in_s(self, person: bytes, before_s: float, own_s: float) -> float | None:
+        """Seconds until a recording of *person* with so much audio, and so much before it in the queue, is done.
+
+        Those in hand share the speed by person, so others' archives make it slower, and never as late as all of it.
+        """
+        if self.speed is None or self.speed <= 0:
+            return None
+        mine_s = self.in_hand_s.get(person, 0.0) + own_s
+        n_persons = len({person, *self.in_hand_s})
+        everything_s = sum(self.in_hand_s.values()) + before_s + own_s
+        return min(mine_s * n_persons + before_s, everything_s) / self.speed
+
+
 def overtime_ratio(going: Going, speed: float | None) -> float | None:
     """What it took so far, over what is expected of it at *speed* in that company; None where nobody knows."""
     if speed is None or speed <= 0 or going.total_s <= 0:

@@ -11,16 +11,17 @@ import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from daemon import canary, recovery
+from daemon import canary, recovery, requests
 from daemon.actor import Actor, ActorThread, Pulse
+from daemon.after.names import goes
 from daemon.answers import Answers, Live
 from daemon.canary import Canary
 from daemon.clock import iso, monotonic_s, utc_now
 from daemon.config import Config, InboxConfig
-from daemon.config.schema import OWN_FOLDERS
-from daemon.control import ControlServer
+from daemon.config.schema import DATABASE_NAME, METRICS_NAME, OWN_FOLDERS
+from daemon.control import Command, ControlServer
 from daemon.dispatch import Dispatcher
 from daemon.ends import End
 from daemon.errors import ConfigError, EngineUnavailable
@@ -33,19 +34,27 @@ from daemon.inboxes import Inboxes
 from daemon.intake.inbox import Inbox
 from daemon.keeper import Keeper
 from daemon.locks import STATE_LOCK, Lock, Owner
-from daemon.monitoring import Monitoring, open_pages
+from daemon.monitoring import Monitoring
+from daemon.opening import Pages, open_pages
 from daemon.outputs.kept import KeptDocuments
 from daemon.processes import make_ahead, make_decode_pool, make_engine, n_in_hand
+from daemon.requests import Requests
 from daemon.retention import Gone, Presence, Retention
 from daemon.shares import NoAnswer, Shares, within
 from daemon.sidecars import adopt
 from daemon.silence import Silence
 from daemon.version import VERSION
+from daemon.versions import Versions
+from daemon.versions import adopt as adopt_versions
 from daemon.vitals import Vitals
 from daemon.workshop import Activity, Patiently, Workshop
 from storage.errors import StorageDamaged, StorageError
-from storage.records import JobState
+from storage.records import Job, JobState, Outcome
 from storage.reserve import Reserve
+
+if TYPE_CHECKING:
+    from daemon.web.site import Site
+    from daemon.web.uploads.receiving import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +84,7 @@ class Parts:
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self._canary: Canary | None = None
         self._dispatcher: Dispatcher | None = None
+        self._web: Pages | None = None
         self._hidden = canary.inbox_of(config)
 
     # Start: from what others rely on to what relies on others; each step leaves its undoing on a pile.
@@ -143,17 +153,22 @@ class Parts:
         self.vitals = Vitals(self._figures, self._monitoring, self.health, self._pulse, lambda: self._engine.status())
         if isinstance(self._environment, MutableMapping):
             vitals = self.vitals
-            close = open_pages(self._config, self._environment, self._monitoring, vitals.sick, vitals.not_ready)
-            if close is not None:
-                self._undo.append(("pages", close))
+            self._web = open_pages(self._config, self._environment, self._monitoring, vitals.sick, vitals.not_ready)
+            if self._web is not None:
+                self._undo.append(("pages", self._web.close))
 
     def _take_up_the_last_run(self) -> None:
         """What the last daemon left. In an inbox the thread of that ends it, before any job of it may begin."""
         config, store = self._config, self._store
         canary.clear(config.state_dir / canary.FOLDER, store, self._history.sidecars)
+        requests.clear(config.state_dir / requests.FOLDER, store, self._history.sidecars)
         kept = KeptDocuments(config.state_dir / "kept")
         adopt(self._history.sidecars, store, kept)
-        self._unsettled = recovery.recover(store, config.state_dir / "spool", kept)
+        if self._history.versions is not None:
+            adopt_versions(self._history.versions, store)
+        self._versions = Versions(store, self._history.versions)
+        self._versions.on_new = lambda inbox: self._inboxes.corrected(inbox)
+        self._unsettled = recovery.recover(store, config.state_dir / "spool", kept, self._goes)
         self._settle_elsewhere()
 
     def _settle_elsewhere(self) -> None:
@@ -166,7 +181,15 @@ class Parts:
 
     def _begin_inboxes(self) -> None:
         self._inboxes = inboxes = Inboxes(
-            self._store, self._owner, self._pulse, self._shares, self._unsettled, self._wake_dispatcher, self._pages
+            self._store,
+            self._owner,
+            self._pulse,
+            self._shares,
+            self._unsettled,
+            self._wake_dispatcher,
+            self._pages,
+            self._history.sidecars,
+            self._history.versions,
         )
         silence = Silence(self._store, inboxes.by_path, lambda: self._dispatcher, self._wake_dispatcher)
         self._shares.on_silent, self._shares.on_answer = silence.begins, silence.ends
@@ -212,6 +235,7 @@ class Parts:
             blocked=self._inboxes.blocked,
             health=self.health,
             on_end=self._job_ended,
+            most_each=lambda: {os.fsencode(one.path): one.max_in_hand_each for one in self._config.inbox},
         )
         self._undo.append(("jobs", self._drain))
         self.vitals.spool_trouble = self._dispatcher.spool_trouble
@@ -255,10 +279,79 @@ class Parts:
             self._started_at,
             lambda: self._config,
             Live(self._figures, self._monitoring, self.health, self._canary),
+            self._versions,
         )
-        control = ControlServer(self._config.state_dir, answers.commands())
+        commands = answers.commands()
+        control = ControlServer(self._config.state_dir, commands)
         control.start()
         self._undo.append(("control socket", control.close))
+        if self._web is not None and self._web.with_site:
+            self._web.open(self._site(commands))
+
+    def _site(self, commands: Mapping[str, Command]) -> Site:
+        from daemon.web.access.access import Access  # only now: some 20 MB
+        from daemon.web.access.policy import Policy
+        from daemon.web.site import Site
+
+        state_dir = self._config.state_dir
+        return Site(
+            VERSION,
+            config=lambda: self._config,
+            database=state_dir / DATABASE_NAME,
+            metrics=state_dir / METRICS_NAME,
+            store=self._store,
+            commands=commands,
+            latest=lambda: self._monitoring.latest,
+            open_alerts=lambda: self._monitoring.open_alerts,
+            inboxes=lambda: [inbox.config for inbox in self._people()],
+            shows=self._shows,
+            scan=self._scan,
+            clock=utc_now,
+            access=Access(Policy.of(self._config), self._store.note),
+            uploads=self._begin_uploads(commands),
+            requests=self._begin_requests(),
+        )
+
+    def _begin_uploads(self, commands: Mapping[str, Command]) -> Uploads:
+        from daemon.web.uploads.receiving import Surroundings, Uploads
+
+        def take(path: bytes, options: Mapping[str, object], by: str) -> int | None:
+            job_id: int | None = commands["take"]({"path": os.fsdecode(path), "options": options, "by": by})
+            return job_id
+
+        def offline(inbox: bytes) -> str:
+            return str(commands["offline"]({"inbox": os.fsdecode(inbox)}))
+
+        around = Surroundings(
+            inboxes=lambda: [inbox.config for inbox in self._people()],
+            offline=offline,
+            take=take,
+            max_bytes=lambda: self._config.decode.max_source_bytes,
+            clock=utc_now,
+        )
+        uploads = Uploads(self._config.state_dir / "uploads", around)
+        self._launch("uploads", uploads, Pulse())  # it touches shares: whatever holds it up, the daemon goes on
+        return uploads
+
+    def _begin_requests(self) -> Requests:
+        assert self._dispatcher is not None
+        dispatcher = self._dispatcher
+        made = Requests(
+            self._config.state_dir / requests.FOLDER,
+            self._store,
+            self._history.sidecars,
+            in_hand=lambda: {activity.job.id for activity in self._activities()},
+            cancel=lambda job_id: dispatcher.cancel(job_id) or self._store.cancel([job_id], utc_now()),
+            on_new=self._wake_dispatcher,
+            on_forget=dispatcher.forget,
+        )
+        made.wake = self._launch("requests", made).wake
+        return made
+
+    def _shows(self, inbox: bytes) -> bool:
+        """Whether people know of an inbox: not of the canary's, nor of where programs send recordings to."""
+        hidden = self._hidden is not None and inbox == os.fsencode(self._hidden.path)
+        return not hidden and inbox != os.fsencode(self._config.state_dir / requests.FOLDER)
 
     def _launch(self, name: str, actor: Actor, pulse: Pulse | None = None) -> ActorThread:
         thread = self._threads[name] = ActorThread(name, actor, pulse or self._pulse)
@@ -279,6 +372,8 @@ class Parts:
             self._config.decode.incomplete_wait_s,
             self._history.sidecars,
             lambda: self._config.history.reuse,
+            goes=self._goes,
+            may_grow=self._shows,  # what a program sends is all there is
         )
 
     # Work: what parts ask of each other.
@@ -301,7 +396,13 @@ class Parts:
     def _watched(self, config: Config) -> tuple[InboxConfig, ...]:
         return config.inbox if self._hidden is None else (*config.inbox, self._hidden)
 
+    def _goes(self, job: Job, outcome: Outcome) -> bool:
+        return goes(self._config.inbox, job.path, job.inbox, outcome)
+
     def _job_ended(self, end: End) -> None:
+        self._inboxes.ended(end.job.inbox)
+        if end.job.options.get("tracks"):
+            self._scan(end.job.inbox)  # where transcripts of several tracks are written
         if self._hidden is None or end.job.inbox != os.fsencode(self._hidden.path):
             self._monitoring.ended(end)
         elif (thread := self._threads.get("canary")) is not None:
@@ -317,7 +418,10 @@ class Parts:
 
     def _scan_canary(self) -> None:
         assert self._hidden is not None
-        if (inbox := self._inboxes.by_path.get(os.fsencode(self._hidden.path))) is not None:
+        self._scan(os.fsencode(self._hidden.path))
+
+    def _scan(self, path: bytes) -> None:
+        if (inbox := self._inboxes.by_path.get(path)) is not None:
             inbox.scan_now()
 
     def _processes(self) -> dict[str, int]:

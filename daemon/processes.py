@@ -24,6 +24,9 @@ OnOutput = Callable[[str, str], None]
 _OWN_FILES: Final = 200
 """Open files of the daemon itself, at the most: database, watches, sockets, pipes of its processes."""
 
+_PAGES_FILES: Final = 384
+"""Connections to the pages, and what is sent over them."""
+
 _FILES_PER_JOB: Final = 3
 """The recording, its spool file while it is decoded, an output while it is written."""
 
@@ -38,7 +41,8 @@ def n_in_hand(config: Config) -> int:
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if n_files == resource.RLIM_INFINITY:
         return wanted
-    possible = max(1, (n_files - _OWN_FILES) // _FILES_PER_JOB)
+    pages = min(_PAGES_FILES, n_files * 3 // 8) if config.web.pages and config.web.listen else 0
+    possible = max(1, (n_files - _OWN_FILES - pages) // _FILES_PER_JOB)
     if possible < wanted:
         log.warning(
             "Only %d recordings at once, not %d: the limit on open files is %d (ulimit -n, LimitNOFILE=)",

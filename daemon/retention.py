@@ -94,6 +94,8 @@ class Presence:
             return False
 
     def _gone(self, job: OldJob) -> bool:
+        if not job.path.startswith(job.inbox + b"/"):
+            return False  # it went to a folder elsewhere when it was done: nobody knows whether that is there
         # Without the marker it may be an empty mount point, where every recording seems to be gone.
         marker = os.path.join(job.inbox, os.fsencode(INBOX_MARKER))
         return self._there(marker) is True and self._there(job.path) is False

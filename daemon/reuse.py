@@ -12,6 +12,7 @@ from daemon.options import JobOptions
 from daemon.outputs.formats import Document
 from daemon.outputs.kept import unpacked
 from daemon.source import Source, content_differs
+from daemon.speakers import renamed
 from daemon.workshop import Activity, Workshop
 from storage.records import Job, Outcome, Result
 
@@ -42,7 +43,8 @@ def same_as_last_time(activity: Activity, source: Source, shop: Workshop) -> Res
     result = replace(before.result, outcome=Outcome.DUPLICATE, reason=reason, wall_s=wall_s, same_as=before.id)
     shop.patiently(lambda: shop.store.publishing(job, before.outputs, result, utc_now()))
     reached("job.same_intended")
-    shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
+    goes = shop.goes(job, result.outcome)
+    shop.patiently(lambda: shop.store.finish(job, result, utc_now(), goes=goes))
     return result
 
 
@@ -65,7 +67,41 @@ def kept_document(job: Job, source: Source, shop: Workshop) -> Document | None:
     if content_differs(source.fingerprint, kept.fingerprint):
         return None
     _take_note(job, kept.document, None, shop)
-    return replace(kept.document, options=JobOptions.from_dict(job.options))  # the files may be others by now
+    options = JobOptions.from_dict(job.options)  # the files may be others by now
+    return replace(renamed(kept.document, options), options=options)
+
+
+def persons_text(activity: Activity, source: Source, shop: Workshop) -> Document | None:
+    """The document of this recording that a person corrected, where the machine's may not take its place.
+
+    It may where somebody asked for it after the correction, where the recording has other bytes, and where another task
+    is asked for.
+    """
+    job = activity.job
+    before = shop.patiently(lambda: shop.store.last_done(job.path))
+    if before is None or before.id == job.id or before.fingerprint.size_bytes != source.fingerprint.size_bytes:
+        return None
+    versions = shop.patiently(lambda: shop.store.versions(before.id))
+    if not versions or not versions[-1].author or (job.again and versions[-1].at < job.created_at):
+        return None
+    options = JobOptions.from_dict(job.options)
+    if options.task != JobOptions.from_dict(before.options).task:
+        return None
+    document = _stored_document(before, shop)
+    sha256 = shop.decode.digest(source.fd, activity.cancelled)
+    if document is None or sha256 != document.source_sha256:
+        return None
+    _take_note(job, document, before.speech_s, shop)
+    activity.same_as, activity.same_what = before.id, "content"
+    return replace(renamed(document, options), options=options)
+
+
+def corrected_meanwhile(activity: Activity, source: Source, document: Document, shop: Workshop) -> Document | None:
+    """As `persons_text`, where that is not *document*. Once the job is publishing, nobody corrects an earlier text."""
+    text = persons_text(activity, source, shop)
+    if text is None or (text.corrected_by, text.corrected_at) == (document.corrected_by, document.corrected_at):
+        return None
+    return text
 
 
 def taken_over(activity: Activity, source: Source, shop: Workshop) -> Document | None:
@@ -85,7 +121,8 @@ def taken_over(activity: Activity, source: Source, shop: Workshop) -> Document |
     _take_note(job, document, before.speech_s, shop)
     activity.same_as = before.id
     name = os.path.basename(os.fsdecode(job.path))
-    return replace(document, options=JobOptions.from_dict(job.options), recording=name)
+    options = JobOptions.from_dict(job.options)
+    return replace(renamed(document, options), options=options, recording=name)
 
 
 def _stored_document(job: Job, shop: Workshop) -> Document | None:

@@ -7,10 +7,11 @@ seen which of them do not come back. Knows no inbox and no job, and touches noth
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -26,6 +27,9 @@ LOOK_S: Final = 2.0
 
 T = TypeVar("T")
 
+Aside = Callable[[], AbstractContextManager[None]]
+"""`Touch.aside` of whoever calls."""
+
 
 class Touch:
     """A call into a share, or a row of them. *since*: when the one in progress began, monotonic seconds."""
@@ -37,6 +41,15 @@ class Touch:
     def renew(self) -> None:
         """It gets on: the next call of the row begins."""
         self.since = self._clock()
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """Inside the block this thread works for itself, for as long as it takes: the share is not called."""
+        self.since = math.inf
+        try:
+            yield
+        finally:
+            self.renew()
 
     def hangs(self, now: float) -> bool:
         """Whether it has been without progress for too long."""
@@ -63,7 +76,7 @@ class Share:
     def silent_since(self) -> float | None:
         """When the oldest of the hung touches began; None while the share answers."""
         now = self._clock()
-        hung = [touch.since for touch in self._touches.copy() if touch.hangs(now)]
+        hung = [since for touch in self._touches.copy() if now - (since := touch.since) > SILENT_S]
         return min(hung, default=None)
 
     def silence(self) -> str:

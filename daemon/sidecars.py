@@ -20,6 +20,7 @@ from daemon.clock import utc_now
 from daemon.outputs.kept import Kept, KeptDocuments, fields_of, kept_from, lines_of, packed, stretches_of
 from daemon.outputs.publish import digest_of
 from daemon.shares import NoAnswer, within
+from daemon.versions import version_of
 from storage.adopting import Published
 from storage.jobs import JobStore
 from storage.records import Fingerprint, Job, JobState, Outcome, Output, Result
@@ -53,17 +54,20 @@ class Sidecars:
 
     def save(self, sidecar: Sidecar) -> None:
         """It is on disk when this returns, or a warning says why not: then the database is the only copy."""
-        path = self._path(sidecar.job.id)
-        part = path.with_suffix(".part")
         try:
-            with part.open("w", encoding="ascii") as file:
-                file.write(json.dumps(_content(sidecar), ensure_ascii=True))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            self._sync()
+            self._write(sidecar.job.id, _content(sidecar))
         except OSError as error:
             log.warning("job %d: no sidecar: %s", sidecar.job.id, error, extra={"event": "sidecar_failed"})
+
+    def _write(self, job_id: int, content: Mapping[str, object]) -> None:
+        path = self._path(job_id)
+        part = path.with_suffix(".part")
+        with part.open("w", encoding="ascii") as file:
+            file.write(json.dumps(content, ensure_ascii=True))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        self._sync()
 
     def unknown(self, is_known: Callable[[int, int, bytes], bool]) -> Iterator[tuple[Published, Kept]]:
         """What each file says, the oldest job first; what a crash left half written is removed.
@@ -101,6 +105,20 @@ class Sidecars:
             except (OSError, ValueError, LookupError, TypeError) as error:
                 log.warning("%s stays: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
         return n_dropped
+
+    def relocate(self, job_id: int, places: Mapping[bytes, bytes]) -> None:
+        """What that of the job says of files holds where they are now, if it has one. Raises OSError."""
+        names = {os.fsdecode(path): os.fsdecode(place) for path, place in places.items()}
+        try:
+            content = json.loads(self._path(job_id).read_bytes())
+            for fields in (content["job"], *content["outputs"]):
+                fields["path"] = names.get(fields["path"], fields["path"])
+        except FileNotFoundError:
+            return
+        except (ValueError, LookupError, TypeError) as error:
+            log.warning("%s stays: %s", self._path(job_id), error, extra={"event": "sidecar_bad"})
+            return
+        self._write(job_id, content)
 
     def drop(self, job_id: int) -> None:
         """The job has none."""
@@ -161,8 +179,11 @@ def adopt(sidecars: Sidecars, store: JobStore, kept: KeptDocuments) -> int:
 def _is_known(store: JobStore, job_id: int, lease: int, path: bytes) -> bool:
     """Whether the history is as new as a sidecar: its intent is committed, or the job was claimed again since."""
     job = store.job(job_id)
-    if job is None or job.path != path:
+    if job is None:
         return False
+    if job.path != path:  # a recording that goes elsewhere is there in the one before it is in the other
+        move = store.move_of(job_id)
+        return move is not None and path in (move.source, move.target)
     return job.lease > lease or (job.lease == lease and job.state is not JobState.RUNNING)
 
 
@@ -248,6 +269,7 @@ def _parsed(content: Mapping[str, Any]) -> tuple[Published, Kept]:
         document=packed(kept),
         suspects=stretches_of(document),
         origins=job.get("origins", {}),
+        version=version_of(document),
     )
     return published, kept
 

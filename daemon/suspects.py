@@ -73,6 +73,7 @@ _REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         Check.CUT_OFF: Reason.CUT_OFF,
         Check.WRONG_SCRIPT: Reason.LANGUAGE_FLIP,
         Check.PROMPT_LEAK: Reason.PROMPT_LEAK,
+        Check.UNTRANSLATED: Reason.LANGUAGE_FLIP,
     }
 )
 
@@ -157,14 +158,32 @@ class _Speech:
         return sum(end - start for start, end in self.inside(start_s, end_s))
 
 
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The lines of what was heard by itself, and where it has speech."""
+
+    lines: tuple[Segment, ...]
+    spans: tuple[Span, ...]
+
+
 def suspects_of(transcript: Transcript, spans: Sequence[Span]) -> tuple[Suspect, ...]:
     """The MAX_LISTED most doubtful stretches of a recording with speech in *spans*, in order of time."""
-    speech = _Speech(spans)
-    lines = transcript.segments
-    doubts = _joined([*_of_lines(lines, speech), *_of_languages(lines), *_unheard(lines, speech)])
-    worst = sorted(doubts, key=lambda doubt: -doubt.weight)[:MAX_LISTED]
-    ranked = [replace(_suspect(doubt, speech), rank=rank) for rank, doubt in enumerate(worst, start=1)]
+    return suspects_of_tracks([Track(transcript.segments, tuple(spans))])
+
+
+def suspects_of_tracks(tracks: Sequence[Track]) -> tuple[Suspect, ...]:
+    """The same where voices were heard apart: each by itself, and of all the most doubtful ones."""
+    doubts = [(doubt, track) for track in tracks for doubt in _doubts(track)]
+    worst = sorted(doubts, key=lambda pair: -pair[0].weight)[:MAX_LISTED]
+    ranked = [
+        replace(_suspect(doubt, _Speech(track.spans)), rank=rank) for rank, (doubt, track) in enumerate(worst, start=1)
+    ]
     return tuple(sorted(ranked, key=lambda suspect: suspect.start_s))
+
+
+def _doubts(track: Track) -> list[_Doubt]:
+    speech, lines = _Speech(track.spans), track.lines
+    return _joined([*_of_lines(lines, speech), *_of_languages(lines), *_unheard(lines, speech)])
 
 
 def _of_lines(lines: Sequence[Segment], speech: _Speech) -> Iterator[_Doubt]:

@@ -36,7 +36,8 @@ class Segment:
 
     *avg_logprob*, *compression_ratio*, *no_speech_prob* and *temperature* are those of the window that it was
     decoded in. *suspect* names the checks that the text did not pass; empty for a text to be believed. *language* is
-    that of its window, which differs from the recording's where each window has its own; empty: not known.
+    that of its window, which differs from the recording's where each window has its own; empty: not known. *speaker*
+    names who says it, empty where nobody could tell. *corrected*: a person wrote the text, so the figures say nothing.
     """
 
     start_s: float
@@ -49,6 +50,8 @@ class Segment:
     words: tuple[Word, ...] = ()
     suspect: tuple[str, ...] = ()
     language: str = ""
+    speaker: str = ""
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Transcript:
     """The segments of one recording in order of time, and what they were made with.
 
     *language* is an ISO 639-1 code, *language_probability* 1.0 where the language was given. *model*, *device* and
-    *compute_type* are those that were used, not those that were asked for.
+    *compute_type* are those that were used, not those that were asked for. *translation* is the same speech in English,
+    where that was asked for beside the text; its segments have times of their own.
     """
 
     segments: tuple[Segment, ...]
@@ -65,3 +69,4 @@ class Transcript:
     model: str
     device: str
     compute_type: str
+    translation: tuple[Segment, ...] = ()

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,18 +30,23 @@ from daemon.errors import (
     SpoolBlocked,
 )
 from daemon.failpoints import reached
+from daemon.fairness import weight_of
 from daemon.incomplete import missing, wait_left_s
 from daemon.intake.rules import extension_of
 from daemon.options import JobOptions
 from daemon.outputs import publish
 from daemon.outputs.formats import Document, contents_of, suffix_of
 from daemon.outputs.kept import Kept, lines_of, packed, stretches_of
-from daemon.reuse import kept_document, same_as_last_time, taken_over
+from daemon.reuse import corrected_meanwhile, kept_document, persons_text, same_as_last_time, taken_over
+from daemon.same_sound import heard_before, to_store
 from daemon.sidecars import Sidecar
 from daemon.source import Source
-from daemon.suspects import suspects_of
+from daemon.speakers import part_done_s, speech_s, told_apart, tracks_of
+from daemon.suspects import suspects_of_tracks
+from daemon.tracks import talk_of
 from daemon.transcript import SAMPLE_RATE_HZ, Transcript
 from daemon.version import MADE_BY
+from daemon.versions import version_of
 from daemon.workshop import Activity, Workshop
 from storage.errors import LostJob
 from storage.records import Job, Outcome, Output, Result
@@ -74,7 +80,9 @@ def perform(activity: Activity, shop: Workshop) -> Result:
         if result is None:
             kept = kept_document(job, source, shop)
             activity.was_kept = kept is not None
-            document = kept or taken_over(activity, source, shop) or _transcribe(activity, source, shop)
+            document = kept or _known(activity, source, shop) or _transcribe(activity, source, shop)
+            if activity.same_as is None:  # somebody may have corrected the earlier text meanwhile
+                document = persons_text(activity, source, shop) or document
             activity.begin_publishing()
             activity.advance("publish", document.audio_s, document.audio_s)
             result = _publish(activity, source, document, shop)
@@ -83,8 +91,12 @@ def perform(activity: Activity, shop: Workshop) -> Result:
         return result
 
 
+def _known(activity: Activity, source: Source, shop: Workshop) -> Document | None:
+    return persons_text(activity, source, shop) or taken_over(activity, source, shop)
+
+
 def _transcribe(activity: Activity, source: Source, shop: Workshop) -> Document:
-    with shop.ahead.admitted(source.fingerprint.size_bytes, activity.cancelled) as share:
+    with shop.ahead.admitted(source.fingerprint.size_bytes, activity.cancelled, activity.job.person) as share:
         activity.began = time.monotonic()
         return _transcribe_now(activity, source, share, shop)
 
@@ -96,20 +108,27 @@ def _transcribe_now(activity: Activity, source: Source, share: Share, shop: Work
         decoded = _decode(activity, source, spool_path, share, shop)
         reached("job.decoded")
         shop.ahead.decoded(share, decoded.n_samples * SAMPLE_BYTES)
-        speech_s = sum(span.end - span.start for span in decoded.spans) / SAMPLE_RATE_HZ
         shop.patiently(
             lambda: shop.store.decoded(
                 job,
                 source_sha256=decoded.source_sha256,
                 audio_s=decoded.decoded_s,
                 declared_s=decoded.declared_s,
-                speech_s=speech_s,
+                speech_s=speech_s(decoded),
                 at=utc_now(),
+                layout=decoded.layout,
+                sound=to_store(decoded),
             )
         )
+        if (document := heard_before(activity, decoded, shop)) is not None:
+            return document
         options = JobOptions.from_dict(job.options)
-        request = Request(job.id, spool_path, decoded.n_samples, decoded.spans, options)
-        transcript = _in_engine(activity, request, shop)
+        request = Request(
+            *(job.id, spool_path, decoded.n_samples, decoded.spans, options),
+            person=job.person.hex(),
+            weight=weight_of(job.priority),
+        )
+        transcript = _in_engine(activity, request, decoded, shop)
         reached("job.transcribed")
     finally:
         _remove_spool(spool_path)
@@ -139,6 +158,7 @@ def _decode(activity: Activity, source: Source, spool_path: Path, share: Share, 
             extension=extension_of(os.path.basename(os.fsdecode(source.path))),
             cancelled=activity.cancelled,
             progress=advance,
+            speakers=JobOptions.from_dict(activity.job.options).speakers == "auto",
         )
         _may_grow(activity.job, source, missing(decoded), shop)
         return decoded
@@ -152,23 +172,23 @@ def _decode(activity: Activity, source: Source, spool_path: Path, share: Share, 
 def _may_grow(job: Job, source: Source, what: str, shop: Workshop) -> None:
     """Raises RecordingIncomplete where *what* is missing of a recording that was written to lately."""
     wait_s = wait_left_s(source.fingerprint, job.created_at, utc_now(), shop.incomplete_wait_s)
-    if what and wait_s > 0:
+    if what and wait_s > 0 and shop.may_grow(job.inbox):
         raise RecordingIncomplete(
             f"incomplete: {what}; waits {wait_s:.0f} s for the rest, then it is taken as it is", wait_s=wait_s
         )
 
 
-def _in_engine(activity: Activity, request: Request, shop: Workshop) -> Transcript:
+def _in_engine(activity: Activity, request: Request, decoded: Decoded, shop: Workshop) -> Transcript:
     """Through the engine, as often as it dies: what is finished is kept, and one that killed it twice is set aside."""
     checkpoint = Checkpoint()
-    activity.advance("engine", 0.0, request.n_samples / SAMPLE_RATE_HZ)
+    activity.advance("engine", 0.0, decoded.decoded_s)
     company = 1 if activity.job.engine_deaths else None
     while True:
         try:
             return shop.engine.transcribe(
                 request,
                 checkpoint,
-                progress=lambda done_s, total_s: activity.advance("engine", done_s, total_s),
+                progress=lambda done_s, _: activity.advance("engine", part_done_s(done_s, decoded), decoded.decoded_s),
                 cancelled=activity.cancelled,
                 company=company,
             )
@@ -183,7 +203,7 @@ def make_document(path: bytes, options: JobOptions, decoded: Decoded, transcript
     """The document of a recording, with its outcome and what a reader must know first."""
     outcome, notice = _outcome(decoded, transcript)
     return Document(
-        transcript=transcript,
+        transcript=told_apart(transcript, decoded, options),
         options=options,
         recording=os.path.basename(os.fsdecode(path)),
         source_sha256=decoded.source_sha256,
@@ -193,7 +213,7 @@ def make_document(path: bytes, options: JobOptions, decoded: Decoded, transcript
         notice=notice,
         made_by=MADE_BY,
         made_at=iso(utc_now()),
-        suspects=suspects_of(transcript, decoded.spans),
+        suspects=suspects_of_tracks(tracks_of(transcript, decoded)),
     )
 
 
@@ -210,7 +230,7 @@ def _publish(activity: Activity, source: Source, document: Document, shop: Works
     kept = Kept(document, source.fingerprint, job.options_digest)
     try:
         shop.check_unchanged(job, source, document.source_sha256)
-        result = _put_in_place(activity, kept, shop)
+        result, document = _put_in_place(activity, source, kept, shop)
     except (OutputBlocked, SourceBlocked) as error:
         if _keep(job, kept, shop):
             raise type(error)(f"{error}; the transcript is made and kept, it appears once that is mended") from error
@@ -223,33 +243,40 @@ def _publish(activity: Activity, source: Source, document: Document, shop: Works
     except BaseException:
         _keep(job, kept, shop)
         raise
-    shop.patiently(lambda: shop.store.finish(job, result, utc_now()))
+    goes = shop.goes(job, result.outcome)
+    talk = talk_of(job.path, document.options)
+    shop.patiently(lambda: shop.store.finish(job, result, utc_now(), goes=goes, talk=talk))
     reached("job.done")
     shop.kept.drop(job.id)
     return result
 
 
-def _put_in_place(activity: Activity, kept: Kept, shop: Workshop) -> Result:
-    job, document = activity.job, kept.document
-    contents, suffix = contents_of(document), suffix_of(document)
+def _put_in_place(activity: Activity, source: Source, kept: Kept, shop: Workshop) -> tuple[Result, Document]:
+    """The result and the document that is in place: a later one than *kept* where somebody corrected it just now."""
+    job = activity.job
     folder = os.fsdecode(os.path.dirname(job.path))
     for _ in range(NAME_TRIES):
+        document = kept.document
+        contents, suffix = contents_of(document), suffix_of(document)
         ours = shop.patiently(lambda: shop.store.written(job.path))
         with shop.touching(activity):
             outputs = publish.stage(job.path, contents, ours, suffix=suffix)
         try:
             # How long a text took that an earlier attempt made, nobody knows; that of this one would be a wonder.
             wall_s = 0.0 if activity.was_kept else time.monotonic() - activity.began
-            result = _result(document, wall_s, activity.same_as)
+            result = _result(document, wall_s, activity)
             reached("publish.staged")
             if shop.sidecars is not None:
                 shop.sidecars.save(Sidecar(job, result, outputs, kept, utc_now()))
             _intend(job, outputs, result, kept, shop)
             reached("publish.intended")
+            if (text := corrected_meanwhile(activity, source, document, shop)) is not None:
+                kept = replace(kept, document=text)
+                continue
             with shop.touching(activity):
                 publish.commit(outputs, ours)
             reached("publish.committed")
-            return result
+            return result, document
         except publish.NameTaken:
             continue  # somebody made a file of that name in between: choose again
         except FileNotFoundError as error:
@@ -271,12 +298,14 @@ def _keep(job: Job, kept: Kept, shop: Workshop) -> bool:
 
 def _intend(job: Job, outputs: tuple[Output, ...], result: Result, kept: Kept, shop: Workshop) -> None:
     lines, whole, suspects = lines_of(kept.document.transcript), packed(kept), stretches_of(kept.document)
-    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole, suspects))
+    version = version_of(kept.document)
+    shop.patiently(lambda: shop.store.publishing(job, outputs, result, utc_now(), lines, whole, suspects, version))
 
 
-def _result(document: Document, wall_s: float, same_as: int | None) -> Result:
-    transcript = document.transcript
-    again = f"same content as in job {same_as}; its text was used again" if same_as is not None else ""
+def _result(document: Document, wall_s: float, activity: Activity) -> Result:
+    transcript, same_as = document.transcript, activity.same_as
+    what = activity.same_what
+    again = f"same {what} as in job {same_as}; its text was used again" if same_as is not None else ""
     text = " ".join(segment.text for segment in transcript.segments)
     return Result(
         outcome=Outcome(document.outcome),

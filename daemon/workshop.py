@@ -20,26 +20,29 @@ from daemon.shares import Shares, Touch
 from daemon.sidecars import Sidecars
 from daemon.source import Source
 from storage.jobs import JobStore
-from storage.records import Job
+from storage.records import Job, Outcome
 
 
 @dataclass(slots=True, eq=False)
 class Activity:
     """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
 
-    *unwanted*: a person cancelled it. *deserted*: why it gives its decoder to others; its share does not answer.
+    *unwanted*: a person cancelled it, *unwanted_by* says who. *deserted*: why it gives its decoder to others; its share does not answer.
     *outdated*: it is done, and its recording is already another one. *began* is when work on it began, after any wait
     for a decoder, *stage_began* when its stage did. *touch* is the call into its share that it is in.
-    *same_as* is the job whose text it takes over; *was_kept*: an earlier attempt made the text.
+    *same_as* is the job whose text it takes over, *same_what* says what is the same; *was_kept*: an earlier attempt
+    made the text.
     """
 
     job: Job
     cancelled: Event = field(default_factory=Event)
     unwanted: bool = False
+    unwanted_by: str = ""
     deserted: str = ""
     outdated: bool = False
     touch: Touch | None = None
     same_as: int | None = None
+    same_what: str = "content"
     was_kept: bool = False
     began: float = field(default_factory=time.monotonic)
     stage: str = "decode"
@@ -49,11 +52,11 @@ class Activity:
     _publishing: bool = False
     _lock: Lock = field(default_factory=Lock)
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """A person wants it to end; False where it is too late for that: the transcript is being published."""
         with self._lock:
             if not self._publishing:
-                self.unwanted = True
+                self.unwanted, self.unwanted_by = True, by
                 self.cancelled.set()
             return not self._publishing
 
@@ -89,7 +92,11 @@ class Patiently(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What a job needs to be done. *reuse*: whether the text of the same content may be used again."""
+    """What a job needs to be done. *reuse*: whether the text of the same content may be used again.
+
+    *goes*: whether the recording of a job that ends so is to go to another folder. *may_grow*: whether the rest of a
+    recording of an inbox may still come.
+    """
 
     store: JobStore
     decode: DecodePool
@@ -102,6 +109,8 @@ class Workshop:
     incomplete_wait_s: float = 0.0
     sidecars: Sidecars | None = None
     reuse: Callable[[], bool] = lambda: True
+    goes: Callable[[Job, Outcome], bool] = lambda _job, _outcome: False
+    may_grow: Callable[[bytes], bool] = lambda _inbox: True
 
     @contextmanager
     def touching(self, activity: Activity) -> Generator[None]:

@@ -11,7 +11,17 @@ from sqlalchemy import exists, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
-from storage.records import LIVE_STATES, Fingerprint, JobState, Output, Result, StoredSegment, StoredSuspect
+from storage import versions
+from storage.records import (
+    LIVE_STATES,
+    Fingerprint,
+    JobState,
+    Output,
+    Result,
+    StoredSegment,
+    StoredSuspect,
+    Version,
+)
 from storage.rows import file_values, fingerprint_values, output_values, record, result_values
 from storage.schema import FileRow, JobRow, OutputRow
 from storage.segments import write_document, write_segments, write_suspects
@@ -21,7 +31,10 @@ _BEFORE_INTENT: Final = JobState.RUNNING
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """All that the history knows of a job whose transcript was about to be put in place, and its claim."""
+    """All that the history knows of a job whose transcript was about to be put in place, and its claim.
+
+    *version*: the text is one that a person corrected.
+    """
 
     job_id: int
     lease: int
@@ -45,6 +58,7 @@ class Published:
     document: bytes
     suspects: tuple[StoredSuspect, ...] = ()
     origins: Mapping[str, object] = field(default_factory=dict[str, object])
+    version: Version | None = None
 
 
 def adopt(session: Session, published: Published, at: datetime, *, done: bool) -> int | None:
@@ -70,6 +84,9 @@ def adopt(session: Session, published: Published, at: datetime, *, done: bool) -
     write_segments(session, job_id, published.segments)
     write_suspects(session, job_id, published.suspects)
     write_document(session, job_id, published.document)
+    versions.forget(session, [job_id])
+    if published.version is not None:
+        versions.begin(session, job_id, published.version, published.document)
     record(session, "adopted", {"state": str(values["state"])}, at, job_id)
     return job_id
 

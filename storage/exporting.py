@@ -22,6 +22,7 @@ TIMES: Final = MappingProxyType(
         "v_outputs": "finished_at",
         "v_segments": "finished_at",
         "v_suspects": "finished_at",
+        "v_versions": "at",
         "v_throughput_daily": "day",
     }
 )

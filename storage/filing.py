@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, lazyload
 from storage.records import Fingerprint, JobState, NewJob
 from storage.rows import file_values, fingerprint_of, fingerprint_values, newest_row, record, record_all
 from storage.schema import LIVE, FileRow, JobRow
+from storage.turns import Line, turns
 
 _CHUNK: Final = 500  # well below the parameters that SQLite takes in one statement
 _PENDING: Final = (JobState.WAITING, JobState.QUEUED)
@@ -28,11 +29,12 @@ class _Aim:
     reason: str
     at: datetime
     again: bool = False
+    by: str = ""
 
 
-def enqueue(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int]:
+def enqueue(session: Session, jobs: Sequence[NewJob], at: datetime, by: str = "") -> list[int]:
     """Queue *jobs*; see `JobStore.enqueue`."""
-    return _file(session, jobs, _Aim(JobState.QUEUED, "", at))
+    return _file(session, jobs, _Aim(JobState.QUEUED, "", at, by=by))
 
 
 def wait(session: Session, job: NewJob, reason: str, at: datetime) -> int:
@@ -40,9 +42,9 @@ def wait(session: Session, job: NewJob, reason: str, at: datetime) -> int:
     return _file(session, [job], _Aim(JobState.WAITING, reason, at))[0]
 
 
-def redo(session: Session, jobs: Sequence[NewJob], at: datetime) -> list[int | None]:
+def redo(session: Session, jobs: Sequence[NewJob], at: datetime, by: str = "") -> list[int | None]:
     """See `JobStore.redo`."""
-    aim = _Aim(JobState.QUEUED, "a person asked for it", at, again=True)
+    aim = _Aim(JobState.QUEUED, "a person asked for it", at, again=True, by=by)
     by_path = {job.path: job for job in jobs}
     file_ids = _file_ids(session, list(by_path.values()))
     live = _live_rows(session, list(file_ids.values()))
@@ -127,6 +129,7 @@ def _live_rows(session: Session, file_ids: Sequence[int]) -> dict[int, JobRow]:
 def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int], aim: _Aim) -> dict[bytes, int]:
     if not jobs:
         return {}
+    places = turns(session, [_place_wanted(job) for job in jobs])
     added = session.scalars(
         insert(JobRow).returning(JobRow.id, sort_by_parameter_order=True),
         [
@@ -143,10 +146,11 @@ def _insert(session: Session, jobs: Sequence[NewJob], file_ids: dict[bytes, int]
                 "again": int(aim.again),
             }
             | fingerprint_values(job.fingerprint)
-            for job in jobs
+            | place
+            for job, place in zip(jobs, places, strict=True)
         ],
     ).all()
-    record_all(session, [(aim.state, {"reason": aim.reason}, job_id) for job_id in added], aim.at)
+    record_all(session, [(aim.state, {"reason": aim.reason, "by": aim.by}, job_id) for job_id in added], aim.at)
     return {job.path: job_id for job, job_id in zip(jobs, added, strict=True)}
 
 
@@ -171,10 +175,17 @@ def _refile(session: Session, row: JobRow, job: NewJob, aim: _Aim) -> None:
     }
     if not same_work:  # tries at other content or with other options count for nothing
         values |= {"attempt": 0, "engine_deaths": 0}
+    (place,) = turns(session, [_place_wanted(job)], but=row.id)
+    if not (same_content and row.state == JobState.QUEUED and row.priority == job.priority):
+        values |= place
     _update(session, row.id, values | fingerprint_values(job.fingerprint))
     if not same_state or aim.state == JobState.QUEUED:
         reason = aim.reason or ("" if same_content else "the recording changed")
-        record(session, aim.state, {"reason": reason}, aim.at, row.id)
+        record(session, aim.state, {"reason": reason, "by": aim.by}, aim.at, row.id)
+
+
+def _place_wanted(job: NewJob) -> tuple[Line, float]:
+    return Line.of(job.person, job.priority, job.expected_s), job.expected_s
 
 
 def _update(session: Session, job_id: int, values: dict[str, object]) -> None:

@@ -5,14 +5,16 @@ Functions inside a transaction, on indexes only: they are asked every few second
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from storage.records import Job, JobState, Outcome
 from storage.rows import job_of
 from storage.schema import CLAIMABLE, FAILED, JobRow
+from storage.turns import PRIORITIES
 
 LATELY: Final = 2000
 """Among so many done jobs of all inboxes those of one are looked for."""
@@ -20,10 +22,25 @@ LATELY: Final = 2000
 
 def waiting(session: Session, inbox: bytes, limit: int) -> list[Job]:
     """The first *limit* jobs that are to begin, and as many of those that the intake must move on, in their order."""
-    query = select(JobRow).where(JobRow.inbox == inbox).order_by(JobRow.id)
+    query = select(JobRow).where(JobRow.inbox == inbox).limit(limit)
+    rows: list[JobRow] = []
+    for priority in PRIORITIES:
+        rows += sorted(_in_line(session, query.where(JobRow.priority == priority)), key=_turn)
+        if len(rows) >= limit:
+            break
     held = JobRow.state == JobState.WAITING, JobRow.not_before_at.is_(None)
-    rows = [*session.scalars(query.where(CLAIMABLE).limit(limit)), *session.scalars(query.where(*held).limit(limit))]
-    return [job_of(row) for row in rows]
+    return [job_of(row) for row in [*rows[:limit], *session.scalars(query.where(*held).order_by(JobRow.id))]]
+
+
+def _in_line(session: Session, query: Select[JobRow]) -> Iterator[JobRow]:
+    """The first of the short line, and of the long one: together, the planner would sort all of them."""
+    for is_long in (0, 1):
+        line = query.where(CLAIMABLE, JobRow.is_long == is_long).order_by(JobRow.turn_s, JobRow.id)
+        yield from session.scalars(line)
+
+
+def _turn(row: JobRow) -> tuple[float, int]:
+    return row.turn_s, row.id
 
 
 def n_waiting(session: Session, inbox: bytes) -> int:

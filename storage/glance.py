@@ -17,8 +17,9 @@ from urllib.parse import quote
 from storage import searching, suspects
 from storage.errors import StorageUnavailable
 from storage.faults import sqlite_errors
-from storage.records import Event, Fingerprint, Job, JobState, Outcome, Output
+from storage.records import Event, Fingerprint, Job, JobState, Outcome, Output, Told
 from storage.searching import Hit
+from storage.standing import Standing, standing
 from storage.suspects import Place
 from storage.version import check_readable
 
@@ -82,7 +83,7 @@ class Glance:
     def events(self, job_id: int) -> list[Event]:
         """See `JobQueries.events`."""
         with sqlite_errors(self._path, "read"):
-            return [_event(row) for row in self._rows(_EVENTS, job_id)]
+            return [event_of(row) for row in self._rows(_EVENTS, job_id)]
 
     def search(
         self, words: Sequence[str], limit: int = 20, folder: bytes | None = None, since: datetime | None = None
@@ -100,6 +101,11 @@ class Glance:
                 lambda query, values: self._connection.execute(query, dict(values)), limit, folder, since
             )
 
+    def standing(self, job_id: int) -> Standing | None:
+        """See `storage.standing.standing`."""
+        with sqlite_errors(self._path, "read"):
+            return standing(lambda query, values: self._connection.execute(query, dict(values)).fetchall(), job_id)
+
     def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         return self._connection.execute(query, values).fetchall()
 
@@ -112,6 +118,7 @@ _PLAIN: Final = (
     *("id", "path", "inbox", "options_digest", "reason", "attempt", "max_attempts", "engine_deaths", "owner", "lease"),
     *("source_sha256", "audio_s", "declared_s", "speech_s", "wall_s", "language", "language_probability"),
     *("model", "device", "compute_type", "n_segments", "n_words", "same_as"),
+    *("priority", "person", "expected_s"),
 )
 _STAT: Final = ("size_bytes", "mtime_ns", "ctime_ns", "source_device", "source_inode")
 _TIMES: Final = ("created_at", "started_at", "finished_at", "not_before_at")
@@ -130,10 +137,19 @@ def job_of(row: sqlite3.Row, outputs: tuple[Output, ...]) -> Job:
         outputs=outputs,
         again=bool(row["again"]),
         origins=json.loads(row["origins"]) if row["origins"] else {},
+        told=_told(row["told"]),
     )
 
 
-def _event(row: sqlite3.Row) -> Event:
+def _told(text: str | None) -> Told | None:
+    if text is None:
+        return None
+    value: dict[str, Any] = json.loads(text)
+    return Told(str(value.get("key")), value.get("figures") or {})
+
+
+def event_of(row: sqlite3.Row) -> Event:
+    """The record of a row of `event`; its reason is part of the detail."""
     detail: dict[str, object] = json.loads(row["detail"])
     if row["reason"] is not None:
         detail = {"reason": row["reason"], **detail}

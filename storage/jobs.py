@@ -12,21 +12,40 @@ from typing import Self
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.orm import Session
 
-from storage import adopting, claims, filing, folder_settings, forgetting, retention, wishes
+from storage import (
+    adopting,
+    claims,
+    filing,
+    folder_settings,
+    forgetting,
+    joints,
+    moves,
+    retention,
+    sounds,
+    versions,
+    wishes,
+)
 from storage.adopting import Published
+from storage.claims import Open
 from storage.connection import open_reader, open_writer, storage_errors
 from storage.reading import JobQueries
 from storage.records import (
+    Correction,
     Fingerprint,
     Job,
     JobState,
+    Joint,
+    Move,
     NewJob,
     Outcome,
     Output,
     Result,
+    Rewrite,
     StoredSegment,
+    StoredSound,
     StoredSuspect,
     Told,
+    Version,
 )
 from storage.retention import OldJob
 from storage.rows import fingerprint_values, output_values, record, result_values, told_values
@@ -76,14 +95,15 @@ class JobStore(JobQueries):
 
     # What the intake reports.
 
-    def enqueue(self, jobs: Sequence[NewJob], at: datetime) -> list[int]:
+    def enqueue(self, jobs: Sequence[NewJob], at: datetime, by: str = "") -> list[int]:
         """Queue *jobs* in one transaction; the job id for each, in their order.
 
         A waiting or queued job of the same path takes the new fingerprint and options and is queued; one in hand is
-        left alone; otherwise a new job is made. Of several jobs for one path the last counts.
+        left alone; otherwise a new job is made. Of several jobs for one path the last counts. *by* here and below
+        says who asked for it, for the event; empty where nobody did.
         """
         with self._write() as session:
-            return filing.enqueue(session, jobs, at)
+            return filing.enqueue(session, jobs, at, by)
 
     def wait(self, job: NewJob, reason: str, at: datetime) -> int:
         """Like `enqueue` for one job that cannot be queued yet: it waits until the intake moves it. The job id."""
@@ -114,13 +134,14 @@ class JobStore(JobQueries):
 
     # A job in hand.
 
-    def claim(self, at: datetime, but_not_in: Collection[bytes] = ()) -> Job | None:
-        """The oldest job that is due at *at*, now running, its attempt counted; None when none is.
+    def claim(self, at: datetime, door: Open | Collection[bytes] = ()) -> Job | None:
+        """The job whose turn it is of those that are due at *at*, now running, its attempt counted; None if none is.
 
-        Jobs of the inboxes *but_not_in* are left where they are.
+        Turns are those of `storage.turns`. Jobs that *door* keeps out are left where they are, or those of the inboxes
+        that are named instead.
         """
         with self._write() as session:
-            return claims.claim(session, self._owner, at, but_not_in)
+            return claims.claim(session, self._owner, at, door if isinstance(door, Open) else Open(door))
 
     def decoded(
         self,
@@ -131,12 +152,19 @@ class JobStore(JobQueries):
         declared_s: float | None,
         speech_s: float | None,
         at: datetime,
+        sound: StoredSound | None = None,
+        layout: str = "",
     ) -> None:
-        """What decoding found out is stored with the running job; None for what is not known."""
+        """What decoding found out is stored with the running job; None for what is not known.
+
+        *layout* says what its channels are, for the event.
+        """
         measured = {"audio_s": audio_s, "declared_s": declared_s, "speech_s": speech_s}
         with self._write() as session:
+            if sound is not None:
+                sounds.keep(session, job.id, job.options_digest, sound)
             claims.change(session, job, measured | {"source_sha256": source_sha256})
-            record(session, "decoded", measured, at, job.id)
+            record(session, "decoded", measured | ({"channels": layout} if layout else {}), at, job.id)
 
     def publishing(
         self,
@@ -147,11 +175,12 @@ class JobStore(JobQueries):
         segments: Sequence[StoredSegment] = (),
         document: bytes = b"",
         suspects: Sequence[StoredSuspect] = (),
+        version: Version | None = None,
     ) -> None:
         """The job is publishing; *outputs* and *result* are on disk before any of the files has its final name.
 
         So are *segments*, *document* and *suspects*: a crash after this leaves nothing to be read again. They show once
-        the job is done.
+        the job is done. *version*: the text is one that a person corrected.
         """
         lines = rows_of(job.id, segments)
         with self._write() as session:
@@ -161,18 +190,38 @@ class JobStore(JobQueries):
             write_suspects(session, job.id, suspects)
             if document:
                 write_document(session, job.id, document)
+            if document and version is not None:
+                versions.begin(session, job.id, version, document)
             if outputs:
                 session.execute(insert(OutputRow), [output_values(job.id, output) for output in outputs])
             record(session, JobState.PUBLISHING, {"n_outputs": len(outputs)}, at, job.id)
 
-    def finish(self, job: Job, result: Result, at: datetime) -> None:
-        """The job is done. Files that it wrote in place of those of earlier jobs are now its own alone."""
+    def finish(self, job: Job, result: Result, at: datetime, *, goes: bool = False, talk: bytes = b"") -> None:
+        """The job is done. Files that it wrote in place of those of earlier jobs are now its own alone.
+
+        *goes*: its recording is to go to another folder. *talk*: what it is a recording of, whose transcript is to be
+        written anew; empty for none.
+        """
         with self._write() as session:
+            if talk:
+                joints.ask(session, talk, job.inbox, job.id)
+            if goes:
+                moves.ask(session, job.id, job.inbox, job.path)
             claims.change(session, job, result_values(result) | {"state": JobState.DONE, "finished_at": at})
             if result.outcome is not Outcome.DUPLICATE:
                 claims.take_over_outputs(session, job.id)
             detail = {"outcome": result.outcome, "reason": result.reason, "wall_s": result.wall_s}
             record(session, JobState.DONE, detail, at, job.id)
+
+    def joint_intended(self, joint: Joint, outputs: Sequence[Output]) -> None:
+        """*outputs* of the transcript of a talk are on disk before any of them has its final name."""
+        with self._write() as session:
+            joints.intend(session, joint, outputs)
+
+    def joint_done(self, joint: Joint) -> None:
+        """It is written, unless another job of the talk was done since it was read."""
+        with self._write() as session:
+            joints.settle(session, joint)
 
     def fail(self, job: Job, reason: str, at: datetime, told: Told | None = None) -> None:
         """The job is failed: trying again cannot help. *told* here and below is *reason* for any language."""
@@ -182,20 +231,22 @@ class JobStore(JobQueries):
         """The job is quarantined: it is not tried again unless a person asks."""
         self._end(job, JobState.QUARANTINED, reason, at, told)
 
-    def cancelled(self, job: Job, reason: str, at: datetime) -> None:
+    def cancelled(self, job: Job, reason: str, at: datetime, by: str = "") -> None:
         """The job is cancelled while it was in hand."""
-        self._end(job, JobState.CANCELLED, reason, at)
+        self._end(job, JobState.CANCELLED, reason, at, by=by)
 
     def vanish_running(self, job: Job, reason: str, at: datetime) -> None:
         """The job is vanished: its recording went away or changed while it was in hand."""
         self._end(job, JobState.VANISHED, reason, at)
 
-    def _end(self, job: Job, state: JobState, reason: str, at: datetime, told: Told | None = None) -> None:
+    def _end(
+        self, job: Job, state: JobState, reason: str, at: datetime, told: Told | None = None, by: str = ""
+    ) -> None:
         values: dict[str, object] = {"state": state, "outcome": None, "reason": reason, "finished_at": at}
         with self._write() as session:
             claims.change(session, job, values | told_values(told))
             claims.give_up_outputs(session, job.id)
-            record(session, state, {"reason": reason, "attempt": job.attempt}, at, job.id)
+            record(session, state, {"reason": reason, "attempt": job.attempt, "by": by}, at, job.id)
 
     def requeue(
         self, job: Job, reason: str, at: datetime, *, delay_s: float = 0, refund: bool, told: Told | None = None
@@ -236,6 +287,57 @@ class JobStore(JobQueries):
             claims.change(session, job, fingerprint_values(fingerprint))
             record(session, "touched", {}, at, job.id)
 
+    # What a person corrects in a transcript.
+
+    def correct(self, correction: Correction, talk: bytes = b"") -> int | None:
+        """The number of the new version, which the history shows and searches, and whose files are to be written.
+
+        None where it was not made from the newest version, or that is no transcript that stands (any more).
+        *talk* is as in `finish`.
+        """
+        with self._write() as session:
+            return versions.add(session, correction, talk)
+
+    def rewrite_intended(self, job_id: int, outputs: Sequence[Output]) -> None:
+        """*outputs* of the corrected transcript are on disk before any of them has its final name."""
+        with self._write() as session:
+            versions.intend(session, job_id, outputs)
+
+    def rewrite_done(self, rewrite: Rewrite, outputs: Sequence[Output], at: datetime) -> None:
+        """They are in place, unless there are none. It is due no more, if no later version came since it was read."""
+        with self._write() as session:
+            versions.settle(session, rewrite, outputs, at)
+
+    def put_off_rewrite(self, job_id: int, reason: str) -> None:
+        """They cannot be written at present, for *reason*."""
+        with self._write() as session:
+            versions.put_off(session, job_id, reason)
+
+    # The going of a recording that is done.
+
+    def begin_move(self, job_id: int, target: bytes, plan: bytes) -> None:
+        """What its mover is about to do is on disk: a crash after this leaves nothing between two folders."""
+        with self._write() as session:
+            moves.begin(session, job_id, target, plan)
+
+    def put_off_move(self, job_id: int, reason: str, at: datetime) -> None:
+        """It is tried again later, for *reason*."""
+        with self._write() as session:
+            moves.put_off(session, job_id, reason, at)
+
+    def give_up_move(self, job_id: int, reason: str, at: datetime) -> None:
+        """The recording stays where it is, for *reason*."""
+        with self._write() as session:
+            moves.give_up(session, job_id, reason, at)
+
+    def end_move(self, move: Move, places: Mapping[bytes, bytes], fingerprint: Fingerprint, at: datetime) -> None:
+        """The files of *move* are where *places* says, from each path to the new one; the history knows them there.
+
+        *fingerprint* is that of the recording now.
+        """
+        with self._write() as session:
+            moves.end(session, move, places, fingerprint, at)
+
     # Start, and what a person asks for.
 
     def recover(self, at: datetime) -> list[Job]:
@@ -247,26 +349,34 @@ class JobStore(JobQueries):
         with self._write() as session:
             return claims.recover(session, self._owner, at)
 
-    def retry(self, job_ids: Collection[int], at: datetime) -> list[int]:
+    def retry(self, job_ids: Collection[int], at: datetime, by: str = "") -> list[int]:
         """Those of *job_ids* that are queued now, as new: failed, quarantined, cancelled, vanished or waiting before.
 
         A job whose recording has another live job, or a newer one that ended, is left as it is.
         """
         with self._write() as session:
-            return wishes.retry(session, job_ids, at)
+            return wishes.retry(session, job_ids, at, by)
 
-    def redo(self, jobs: Sequence[NewJob], at: datetime) -> list[int | None]:
+    def redo(self, jobs: Sequence[NewJob], at: datetime, by: str = "") -> list[int | None]:
         """A new job for each, which transcribes again even if nothing changed; None where its file has a live job.
 
         What the earlier jobs found stays in the history.
         """
         with self._write() as session:
-            return filing.redo(session, jobs, at)
+            return filing.redo(session, jobs, at, by)
 
-    def cancel(self, job_ids: Collection[int], at: datetime) -> list[int]:
+    def cancel(self, job_ids: Collection[int], at: datetime, by: str = "") -> list[int]:
         """Those of *job_ids* that are cancelled now; waiting or queued before."""
         with self._write() as session:
-            return wishes.cancel(session, job_ids, at)
+            return wishes.cancel(session, job_ids, at, by)
+
+    def prioritize(self, job_ids: Collection[int], priority: int, at: datetime, by: str = "") -> list[int]:
+        """Those of *job_ids* that have *priority* (1 high, 0 normal, -1 low) from now on; waiting or queued before.
+
+        Each gets to the end of its line of that priority.
+        """
+        with self._write() as session:
+            return wishes.prioritize(session, job_ids, priority, at, by)
 
     def hasten(self, inbox: bytes, at: datetime) -> int:
         """Jobs of *inbox* that wait for a time are due at *at*: what they waited for is there. How many."""
@@ -294,6 +404,11 @@ class JobStore(JobQueries):
         """The jobs of *inbox* were never there; those in a live state only where asked. Their ids, which come again."""
         with self._write() as session:
             return forgetting.forget(session, inbox, live=live)
+
+    def forget_one(self, job_id: int) -> bool:
+        """That job was never there; False where it has not ended. Its number may come again."""
+        with self._write() as session:
+            return forgetting.forget_one(session, job_id)
 
     def adopt(self, published: Published, at: datetime, *, done: bool) -> int | None:
         """A job that this history does not know, or knows from before its publication, is *done* or publishing.

@@ -12,14 +12,41 @@ from typing import Self
 from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.orm import Session, aliased
 
-from storage import conditions, exporting, folder, folder_settings, lately, retention, searching
+from storage import (
+    conditions,
+    exporting,
+    folder,
+    folder_settings,
+    joints,
+    lately,
+    moves,
+    retention,
+    searching,
+    sounds,
+    versions,
+)
 from storage.connection import open_reader, storage_errors
 from storage.lately import Blocked, Ended, Held, Queued
-from storage.records import Event, Fingerprint, Job, JobState, KnownFile, Outcome
+from storage.records import (
+    Event,
+    Fingerprint,
+    Job,
+    JobState,
+    Joint,
+    KnownFile,
+    Move,
+    Outcome,
+    Output,
+    Rewrite,
+    StoredSound,
+    TrackJobs,
+    Version,
+)
 from storage.retention import OldJob
 from storage.rows import event_of, job_of, newest_row
 from storage.schema import WITH_CONTENT, DocumentRow, EventRow, FileRow, JobRow, OutputRow
 from storage.searching import Hit
+from storage.standing import Standing, standing
 
 
 class JobQueries:
@@ -99,6 +126,86 @@ class JobQueries:
         with self._read() as session:
             return session.scalars(select(DocumentRow.content).where(DocumentRow.job_id == job_id)).one_or_none()
 
+    def versions(self, job_id: int) -> list[Version]:
+        """The versions of the transcript of the job, the first first; none where nobody corrected it."""
+        with self._read() as session:
+            return versions.of_job(session, job_id)
+
+    def version(self, job_id: int, number: int) -> bytes | None:
+        """The document of that version as it was stored."""
+        with self._read() as session:
+            return versions.content(session, job_id, number)
+
+    def corrected(self, job_ids: Sequence[int]) -> set[int]:
+        """Those of *job_ids*, a few hundred at most, whose text is a person's."""
+        with self._read() as session:
+            return versions.corrected_of(session, job_ids)
+
+    def rewrites_due(self, inbox: bytes) -> list[Rewrite]:
+        """The corrected transcripts of recordings of *inbox* whose files are to be written."""
+        with self._read() as session:
+            return versions.due(session, inbox)
+
+    def rewrite_of(self, job_id: int) -> Rewrite | None:
+        """How it stands with the files of the transcript of the job; None where nobody corrected that."""
+        with self._read() as session:
+            return versions.rewrite_of(session, job_id)
+
+    def may_rewrite(self, job_id: int) -> bool | None:
+        """Whether its files may be written now; None where another transcript of its recording took its place."""
+        with self._read() as session:
+            return None if versions.is_over(session, job_id) else versions.is_wanted(session, job_id)
+
+    def joints_due(self, inbox: bytes) -> list[Joint]:
+        """The transcripts of talks in *inbox* that are to be written anew."""
+        with self._read() as session:
+            return joints.due(session, inbox)
+
+    def tracks(self, beginnings: Sequence[bytes]) -> list[TrackJobs]:
+        """See `storage.joints.tracks`."""
+        with self._read() as session:
+            return joints.tracks(session, beginnings)
+
+    def sounds_alike(self, options_digest: str, sound: StoredSound, *, ends: int, most: int, limit: int) -> list[int]:
+        """See `storage.sounds.alike`."""
+        with self._read() as session:
+            return sounds.alike(session, options_digest, sound, ends=ends, most=most, limit=limit)
+
+    def sound(self, job_id: int) -> bytes | None:
+        """The fingerprint of the sound of a job as it was stored."""
+        with self._read() as session:
+            return sounds.content(session, job_id)
+
+    def moves_waiting(self, inbox: bytes, limit: int, after: int = 0) -> list[Move]:
+        """The first *limit* recordings of *inbox* that are to go to another folder, of jobs above *after*."""
+        with self._read() as session:
+            return moves.waiting(session, inbox, limit, after)
+
+    def move_of(self, job_id: int) -> Move | None:
+        """Where the recording of the job went or is to go, and whether; None where it stays."""
+        with self._read() as session:
+            return moves.of_job(session, job_id)
+
+    def moved_from(self, path: bytes) -> Move | None:
+        """The last recording that was at *path* and went to another folder."""
+        with self._read() as session:
+            return moves.gone_from(session, path)
+
+    def has_moved_to(self, folder: bytes) -> bool:
+        """Whether any recording went to *folder*."""
+        with self._read() as session:
+            return moves.any_in(session, folder)
+
+    def may_move(self, job_id: int) -> bool:
+        """Whether no later job is of the recording of the job."""
+        with self._read() as session:
+            return moves.is_newest(session, job_id)
+
+    def transcripts_of(self, job_id: int) -> list[Output]:
+        """The files that are transcripts of the recording of the job at present."""
+        with self._read() as session:
+            return moves.outputs_of(session, job_id)
+
     def events(self, job_id: int) -> list[Event]:
         """The events of one job, in the order in which they happened."""
         query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id)
@@ -146,6 +253,11 @@ class JobQueries:
         """See `storage.lately.count_of`."""
         with self._read() as session:
             return lately.count_of(session, state)
+
+    def standing(self, job_id: int) -> Standing | None:
+        """See `storage.standing.standing`."""
+        with self._read() as session:
+            return standing(lambda query, values: session.execute(text(query), values).all(), job_id)
 
     def waiting_in(self, inbox: bytes, limit: int) -> list[Job]:
         """See `storage.folder.waiting`."""

@@ -50,6 +50,17 @@ class Outcome(StrEnum):
     """The same content had been transcribed at the same path before, and its transcript stands: nothing was written."""
 
 
+class MoveState(StrEnum):
+    """Where the going of a done recording to another folder stands."""
+
+    DUE = "due"
+    BEGUN = "begun"
+    """Some of its files may be there already; its plan says which."""
+    MOVED = "moved"
+    GIVEN_UP = "given_up"
+    """It was not to go any more; the reason says why."""
+
+
 def _as_int64(value: int) -> int:
     """*value* modulo 2**64 as a signed number: inodes use all 64 bits, time stamps in nanoseconds can need more."""
     return (value + (1 << 63)) % (1 << 64) - (1 << 63)
@@ -99,7 +110,8 @@ class Told:
 class NewJob:
     """A job to be made. *options* hold JSON types; *options_digest* is equal where they give the same words.
 
-    *origins* say where options that are no defaults come from, in words.
+    *origins* say where options that are no defaults come from, in words. Of jobs with a higher *priority* (1, 0, -1)
+    the first comes first; within it, *person* says whose turn it takes, *expected_s* how much audio it may have.
     """
 
     path: bytes
@@ -109,6 +121,9 @@ class NewJob:
     options_digest: str
     max_attempts: int = 3
     origins: Mapping[str, object] = field(default_factory=dict[str, object])
+    priority: int = 0
+    person: bytes = b""
+    expected_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +138,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class StoredSegment:
-    """One line of a transcript, times in seconds of the recording. *suspect*: the checks that it failed, if any."""
+    """One line of a transcript, times in seconds of the recording. *suspect*: the checks that it failed, if any.
+
+    *speaker*: who says it, empty where nobody could tell.
+    """
 
     start_s: float
     end_s: float
     text: str
     avg_logprob: float
     suspect: tuple[str, ...] = ()
+    speaker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +196,7 @@ class Job:
     *attempt* counts the claims that were not refunded. *lease* counts all claims: with *owner* it tells this claim
     from every other one, so what a forgotten worker writes is refused. *outputs* are those of its last publication.
     *again*: a person asked for it, so what was done before is no reason to do nothing. *told* is *reason* for any
-    language, where that can be said.
+    language, where that can be said. For *priority*, *person* and *expected_s* see `NewJob`.
     """
 
     id: int
@@ -215,6 +234,9 @@ class Job:
     same_as: int | None = None
     origins: Mapping[str, object] = field(default_factory=dict[str, object])
     told: Told | None = None
+    priority: int = 0
+    person: bytes = b""
+    expected_s: float = 0.0
 
     @property
     def speed(self) -> float | None:
@@ -244,6 +266,36 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A recording on its way to another folder. *reason* is why it is not there yet, or was given up.
+
+    *source* is where it was when its job was done, *target* where it is to be; None while that is not known. *plan* is
+    the mover's own, empty until it began.
+    """
+
+    job_id: int
+    inbox: bytes
+    state: MoveState
+    source: bytes
+    target: bytes | None = None
+    plan: bytes = b""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSound:
+    """A fingerprint of sound: *content* is its maker's; the numbers find those that may be equal to it.
+
+    *n_before* and *n_after* may differ a little between two of the same sound, *mark* may differ in each of its bytes.
+    """
+
+    n_before: int
+    n_after: int
+    mark: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class KnownFile:
     """The newest job of a path, as much of it as a scan needs."""
 
@@ -264,3 +316,64 @@ class Event:
     job_id: int | None
     kind: str
     detail: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a transcript; 1 is the first. *author* is who corrected it, empty where the machine made it."""
+
+    number: int
+    at: datetime
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A new text of the transcript of a job, made from version *base*. *n_lines* of it were changed."""
+
+    job_id: int
+    base: int
+    at: datetime
+    author: str
+    document: bytes
+    segments: tuple[StoredSegment, ...]
+    suspects: tuple[StoredSuspect, ...]
+    n_words: int
+    n_lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """How it stands with the files of a corrected transcript.
+
+    *due* is the version that they are to be written of, None: they were. *reason* is why they are not yet.
+    *left_alone* are files that a person had changed: the text is in others.
+    """
+
+    job_id: int
+    inbox: bytes
+    due: int | None
+    reason: str = ""
+    left_alone: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A transcript of all recordings of *talk*, to be written since the job *due* is done.
+
+    *talk* is a path without the number and the extension. *written* are the hashes of all that was ever meant for
+    each path: a file there with one of them is ours.
+    """
+
+    talk: bytes
+    inbox: bytes
+    due: int
+    written: Mapping[bytes, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackJobs:
+    """A recording at *path*, and its newest job with a transcript; None where it has none."""
+
+    path: bytes
+    told: int | None

@@ -1,7 +1,7 @@
 """What may go from the history, and its going. Functions inside a transaction; knows no disk and no clock.
 
-A live job always stays. So does the newest job of a recording, its newest transcript, and a job whose transcript files
-nobody has replaced: without them the intake would begin anew, or take our files for somebody else's. Only where the
+A live job always stays, and one whose recording is on its way to another folder. So does the newest job of a recording,
+its newest transcript, and a job whose transcript files nobody has replaced: without them the intake would begin anew, or take our files for somebody else's. Only where the
 recording itself is gone may they go.
 """
 
@@ -15,7 +15,8 @@ from typing import Final
 from sqlalchemy import bindparam, delete, exists, select, text
 from sqlalchemy.orm import Session
 
-from storage.records import LIVE_STATES
+from storage import moves, sounds, versions
+from storage.records import LIVE_STATES, MoveState
 from storage.schema import EventRow, FileRow, JobRow, OutputRow
 from storage.segments import remove_segments
 from storage.texts import utc_text
@@ -34,6 +35,7 @@ FROM (SELECT file_id FROM job GROUP BY file_id HAVING count(*) > :keep) AS often
 JOIN job ON job.file_id = often.file_id
 WHERE job.state = 'done' AND job.id > :after
   AND EXISTS (SELECT 1 FROM segment WHERE segment.job_id = job.id)
+  AND NOT EXISTS (SELECT 1 FROM version WHERE version.job_id = job.id)
   AND :keep <= (
       SELECT count(*) FROM job AS later
       WHERE later.file_id = job.file_id AND later.id > job.id AND +later.state = 'done' AND later.outcome <> 'duplicate'
@@ -56,6 +58,7 @@ _OLD_JOBS: Final = f"""
 SELECT job.id, file.path, file.inbox, {_NEEDED} AS needed
 FROM job JOIN file ON file.id = job.file_id
 WHERE job.id > :after AND job.finished_at < :before AND job.state NOT IN ({_LIVE})
+  AND NOT EXISTS (SELECT 1 FROM move WHERE move.job_id = job.id AND move.state = '{MoveState.BEGUN}')
 ORDER BY job.id
 LIMIT :limit
 """  # noqa: S608  # our own words
@@ -103,6 +106,7 @@ def remove_texts(session: Session, job_ids: Sequence[int]) -> None:
     """The jobs stay, their texts are gone."""
     for job_id in job_ids:
         remove_segments(session, job_id)
+    sounds.forget(session, job_ids)  # without the text nobody asks for it
 
 
 def remove_jobs(session: Session, jobs: Sequence[OldJob]) -> int:
@@ -121,6 +125,8 @@ def remove_jobs(session: Session, jobs: Sequence[OldJob]) -> int:
     ids = list(session.execute(may_go, {"ids": ids}).scalars())
     file_ids = session.scalars(select(JobRow.file_id).where(JobRow.id.in_(ids)).distinct()).all()
     remove_texts(session, ids)
+    moves.forget(session, ids)
+    versions.forget(session, ids)
     for row in (EventRow, OutputRow):
         session.execute(delete(row).where(row.job_id.in_(ids)), execution_options=_APART)
     session.execute(delete(JobRow).where(JobRow.id.in_(ids)), execution_options=_APART)

@@ -129,6 +129,9 @@ def job_of(row: JobRow) -> Job:
         same_as=row.same_as,
         origins=row.origins or {},
         told=told_of(row.told),
+        priority=row.priority,
+        person=row.person,
+        expected_s=row.expected_s,
     )
 
 

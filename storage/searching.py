@@ -21,17 +21,19 @@ MARKS: Final = ("\x02", "\x03")
 Execute = Callable[[str, Mapping[str, object]], Iterable[Sequence[Any]]]
 """Asks the database: a statement with named parameters in, rows out."""
 
+_NEWEST: Final = 2**63 - 1
 _WORD: Final = re.compile(r"[^\W_]")
 
 # ORDER BY rowid lets FTS5 walk backwards and stop at the limit; rows are numbered in the order of publication.
 _QUERY: Final = """
 SELECT job.id, file.path, job.finished_at, segment.number, segment.start_s, segment.end_s,
-       segment.suspect, highlight(segment_search, 0, char(2), char(3))
+       segment.suspect, highlight(segment_search, 0, char(2), char(3)), segment.id, segment.speaker
 FROM segment_search
 CROSS JOIN segment ON segment.id = segment_search.rowid
 CROSS JOIN job ON job.id = segment.job_id
 CROSS JOIN file ON file.id = job.file_id
-WHERE segment_search MATCH :match AND job.state = 'done'
+WHERE segment_search MATCH :match AND segment_search.rowid > :after AND segment_search.rowid < :before
+  AND job.state = 'done'
   AND (:since IS NULL OR job.finished_at >= :since)
   AND (:folder IS NULL OR substr(file.path, 1, length(:folder)) = :folder)
   AND NOT EXISTS (
@@ -49,7 +51,10 @@ class NothingToFind(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A line in which all words of the question are, in the newest transcript of a recording."""
+    """A line in which all words of the question are, in the newest transcript of a recording.
+
+    *id* counts all lines of all transcripts in the order of their publication.
+    """
 
     job_id: int
     path: bytes
@@ -59,6 +64,8 @@ class Hit:
     end_s: float
     suspect: str
     marked: str
+    id: int = 0
+    speaker: str = ""
 
     @property
     def text(self) -> str:
@@ -94,11 +101,18 @@ def _quoted(term: str) -> str:
 
 
 def search(
-    execute: Execute, words: Sequence[str], limit: int, folder: bytes | None = None, since: datetime | None = None
+    execute: Execute,
+    words: Sequence[str],
+    limit: int,
+    folder: bytes | None = None,
+    since: datetime | None = None,
+    before: int | None = None,
+    after: int = 0,
 ) -> list[Hit]:
     """The newest *limit* hits, the recording that was transcribed last first, lines of a recording in order of time.
 
-    *folder* and what is below it; transcripts done at *since* or later. Raises NothingToFind.
+    *folder* and what is below it; transcripts done at *since* or later; lines with a number below *before* and
+    above *after*. Raises NothingToFind.
     """
     found = execute(
         _QUERY,
@@ -107,11 +121,13 @@ def search(
             "folder": folder.rstrip(b"/") + b"/" if folder is not None else None,
             "since": utc_text(since) if since is not None else None,
             "limit": limit,
+            "before": _NEWEST if before is None else before,
+            "after": after,
         },
     )
     hits = [
-        Hit(job_id, path, datetime.fromisoformat(at), number, start_s, end_s, suspect, unspaced(marked))
-        for job_id, path, at, number, start_s, end_s, suspect, marked in found
+        Hit(job_id, path, datetime.fromisoformat(at), n, start_s, end_s, suspect, unspaced(marked), line_id, speaker)
+        for job_id, path, at, n, start_s, end_s, suspect, marked, line_id, speaker in found
     ]
     rank: dict[int, int] = {}
     for hit in hits:

@@ -19,8 +19,8 @@ from storage.scripts import spaced
 
 # By the driver itself: SQLAlchemy would look at every value of thousands of rows while it holds the writer.
 _INSERT: Final = (
-    "INSERT INTO segment (job_id, number, start_s, end_s, text, spaced, avg_logprob, suspect)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO segment (job_id, number, start_s, end_s, text, spaced, avg_logprob, suspect, speaker)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INDEX: Final = text(
     "INSERT INTO segment_search (rowid, text)"
@@ -92,4 +92,5 @@ def _values(job_id: int, number: int, segment: StoredSegment) -> tuple[object, .
         *(job_id, number, segment.start_s, segment.end_s, spoken, None if indexed == spoken else indexed),
         # SQLite takes NaN for NULL; what a model is that unsure of has no probability.
         *(-math.inf if math.isnan(segment.avg_logprob) else segment.avg_logprob, " ".join(segment.suspect)),
+        _spoken(segment.speaker),
     )

@@ -163,6 +163,16 @@ def standing(path: Path, job_ids: Iterable[int]) -> dict[int, tuple[int, JobStat
     return {job_id: (lease, JobState(state)) for job_id, lease, state in found}
 
 
+def newest_versions(path: Path, job_ids: Iterable[int]) -> dict[int, int]:
+    """By job id, the newest version of the transcripts of these jobs that the copy at *path* has.
+
+    Raises StorageError.
+    """
+    with sqlite_errors(path, "read"), _reading(path) as connection:
+        one = "SELECT job_id, max(number) FROM version WHERE job_id = ? GROUP BY job_id"
+        return dict(row for job_id in set(job_ids) for row in connection.execute(one, (job_id,)))
+
+
 def schema_version(path: Path) -> int:
     """PRAGMA user_version of the database at *path*. Raises StorageError."""
     with sqlite_errors(path, "read"), _reading(path) as connection:

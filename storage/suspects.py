@@ -10,11 +10,13 @@ from storage.records import StoredSuspect
 from storage.searching import Execute
 from storage.texts import utc_text
 
+ALL: Final = "suspect"
+
 # Rows are numbered in the order of publication, so SQLite walks backwards and stops at the limit.
 _QUERY: Final = """
 SELECT job.id, file.path, job.finished_at, suspect.rank, suspect.start_s, suspect.end_s, suspect.reasons, suspect.text,
        suspect.speech_s, suspect.avg_logprob, suspect.compression_ratio, suspect.no_speech_prob
-FROM suspect
+FROM {source} AS suspect
 CROSS JOIN job ON job.id = suspect.job_id
 CROSS JOIN file ON file.id = job.file_id
 WHERE job.state = 'done'
@@ -39,13 +41,16 @@ class Place:
     suspect: StoredSuspect
 
 
-def suspects(execute: Execute, limit: int, folder: bytes | None = None, since: datetime | None = None) -> list[Place]:
+def suspects(
+    execute: Execute, limit: int, folder: bytes | None = None, since: datetime | None = None, source: str = ALL
+) -> list[Place]:
     """The newest *limit*, the recording that was transcribed last first, those of a recording in order of time.
 
-    *folder* and what is below it; transcripts done at *since* or later.
+    *folder* and what is below it; transcripts done at *since* or later. *source* is the table, or a question for those
+    of its rows that are looked at.
     """
     found = execute(
-        _QUERY,
+        _QUERY.format(source=source),
         {
             "folder": folder.rstrip(b"/") + b"/" if folder is not None else None,
             "since": utc_text(since) if since is not None else None,

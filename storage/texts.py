@@ -22,6 +22,11 @@ def utc_text(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def time_of(stored: str) -> datetime:
+    """The time that `utc_text` wrote."""
+    return datetime.fromisoformat(stored)
+
+
 def _plain(value: object) -> str:
     return readable(value) if isinstance(value, bytes) else str(value)
 

@@ -39,7 +39,9 @@ SELECT job.id AS job_id,
        job.finished_at,
        job.not_before_at,
        file.path AS path_bytes,
-       job.same_as AS same_as_job_id
+       job.same_as AS same_as_job_id,
+       job.priority,
+       job.expected_s
 FROM job JOIN file ON file.id = job.file_id
 """
 
@@ -149,7 +151,8 @@ SELECT segment.id AS segment_id,
            WHERE later.file_id = job.file_id AND later.id > job.id
              AND +later.state = 'done' AND later.outcome <> 'duplicate'
        ) AS newest,
-       file.path AS path_bytes
+       file.path AS path_bytes,
+       segment.speaker
 FROM segment JOIN job ON job.id = segment.job_id JOIN file ON file.id = job.file_id
 WHERE +job.state = 'done'
 """
@@ -184,5 +187,22 @@ FROM suspect JOIN job ON job.id = suspect.job_id JOIN file ON file.id = job.file
 WHERE +job.state = 'done'
 """
 
-VIEWS: Final = (_JOBS, _HISTORY, _FAILURES, _EVENTS, _OUTPUTS, _THROUGHPUT, _FILES, _SEGMENTS, _SUSPECTS)
+_VERSIONS: Final = """
+CREATE VIEW v_versions AS
+SELECT version.job_id,
+       file.path_text AS path,
+       file.folder_text AS folder,
+       file.name_text AS name,
+       version.number,
+       version.at,
+       version.author,
+       NOT EXISTS (
+           SELECT 1 FROM version AS later WHERE later.job_id = version.job_id AND later.number > version.number
+       ) AS newest,
+       file.path AS path_bytes
+FROM version JOIN job ON job.id = version.job_id JOIN file ON file.id = job.file_id
+WHERE +job.state = 'done'
+"""
+
+VIEWS: Final = (_JOBS, _HISTORY, _FAILURES, _EVENTS, _OUTPUTS, _THROUGHPUT, _FILES, _SEGMENTS, _SUSPECTS, _VERSIONS)
 """The statements that make them, in the order in which they build on each other."""

@@ -5,18 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tests.harness import DATA, Daemon, MakeDaemon
 from tests.recordings import Clip, load_clips
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# How long one example takes says more of what else the machine does than of the code.
+settings.register_profile("transcribed", deadline=None)
+settings.load_profile("transcribed")
 
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded model is joined once for all tests."""
     return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; where there is none, the tests of the pages are skipped."""
+    from tests.browser import CHROMIUM, chromium  # only now: Playwright takes half a second to load
+
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM} (Debian: chromium)")
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

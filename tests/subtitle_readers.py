@@ -26,10 +26,21 @@ def by_srt(content: str) -> Seen:
 
 
 def by_webvtt(content: str) -> Seen:
-    """What the package webvtt-py finds; what was escaped is as it was."""
+    """What the package webvtt-py finds; what was escaped is as it was. A tag would be gone, but for that of a voice."""
+    return [
+        (_ms(cue.start), _ms(cue.end), html.unescape(cue.text if cue.voice else cue.raw_text))
+        for cue in _captions(content)
+    ]
+
+
+def voices_by_webvtt(content: str) -> Seen:
+    """Who speaks in each cue, as webvtt-py finds it; empty where no tag says so."""
+    return [(_ms(cue.start), _ms(cue.end), html.unescape(cue.voice or "")) for cue in _captions(content)]
+
+
+def _captions(content: str) -> list[Any]:
     package: Any = importlib.import_module("webvtt")
-    cues: list[Any] = list(package.from_buffer(io.StringIO(content), format="vtt"))
-    return [(_ms(cue.start), _ms(cue.end), html.unescape(cue.raw_text)) for cue in cues]
+    return list(package.from_buffer(io.StringIO(content), format="vtt"))
 
 
 def by_ffmpeg(content: str, kind: Literal["srt", "webvtt", "lrc"]) -> Seen:

@@ -1,6 +1,7 @@
 """Holds a subtitle file against the rules of the field, knowing nothing of how it was made but its shape.
 
-``python -m tests.subtitle_rules FILE.srt ...`` prints what it finds.
+Where speakers have names, each one's cues are held against them for themselves: two may be on the screen together.
+``python -m tests.subtitle_rules FILE.srt ...`` prints what it finds; who speaks is read from the FILE.vtt beside it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Final
 
 from daemon.outputs.subtitles import Shape
-from tests.subtitle_readers import by_srt
+from tests.subtitle_readers import by_srt, voices_by_webvtt
 
 FLICKER_MS: Final = 500
 """A smaller gap between two cues is closed, but for the shortest one."""
@@ -22,11 +23,12 @@ FLICKER_MS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A cue as a file has it."""
+    """A cue as a file has it; *speaker* is empty where no file says who."""
 
     start_ms: int
     end_ms: int
     rows: tuple[str, ...]
+    speaker: str = ""
 
     @property
     def columns(self) -> int:
@@ -44,20 +46,34 @@ class Broken:
     unavoidable: str = ""
 
 
-def read_srt(content: str) -> list[Shown]:
-    """The cues of a SubRip file."""
-    return [Shown(start_ms, end_ms, tuple(text.split("\n"))) for start_ms, end_ms, text in by_srt(content)]
+def read_srt(content: str, vtt: str = "") -> list[Shown]:
+    """The cues of a SubRip file; with the speakers of the WebVTT file of the same recording, if that is given."""
+    voices = {(start_ms, end_ms): voice for start_ms, end_ms, voice in voices_by_webvtt(vtt)} if vtt else {}
+    return [
+        Shown(start_ms, end_ms, tuple(text.split("\n")), voices.get((start_ms, end_ms), ""))
+        for start_ms, end_ms, text in by_srt(content)
+    ]
 
 
 def broken_rules(cues: Sequence[Shown], shape: Shape) -> list[Broken]:
     """Every rule that is broken, by cue."""
     found: list[Broken] = []
-    for n, cue in enumerate(cues):
-        following = cues[n + 1] if n + 1 < len(cues) else None
-        found += (Broken(rule, n + 1, what, why) for rule, what, why in _of_one(cue, following, shape))
-    for n, (cue, following) in enumerate(pairwise(cues)):
-        found += (Broken(rule, n + 1, what) for rule, what in _of_two(cue, following, shape))
-    return found
+    for (_, cue), (n, following) in pairwise(enumerate(cues)):
+        if following.start_ms < cue.start_ms:
+            found.append(Broken("order", n + 1, f"{cue.start_ms - following.start_ms} ms"))
+    for speaker in dict.fromkeys(cue.speaker for cue in cues):
+        found += _of_lane([(n, cue) for n, cue in enumerate(cues) if cue.speaker == speaker], cues, shape)
+    return sorted(found, key=lambda broken: broken.number)
+
+
+def _of_lane(lane: Sequence[tuple[int, Shown]], cues: Sequence[Shown], shape: Shape) -> Iterator[Broken]:
+    for (n, cue), after in zip_longest(lane, lane[1:]):
+        yield from (Broken(rule, n + 1, what, why) for rule, what, why in _of_one(cue, after and after[1], shape))
+    for (n, cue), (m, following) in pairwise(lane):
+        answered = m > n + 1  # somebody else's cue begins in between: neither could go together with the other
+        for rule, what in _of_two(cue, following, shape):
+            if not (answered and rule in ("flicker", "orphan")):
+                yield Broken(rule, n + 1, what)
 
 
 def _of_one(cue: Shown, following: Shown | None, shape: Shape) -> Iterator[tuple[str, str, str]]:
@@ -108,7 +124,9 @@ def main(paths: Sequence[str]) -> int:
     """Print what is found in the files; how many rules are broken that need not be."""
     n_bad = 0
     for path in paths:
-        for broken in broken_rules(read_srt(Path(path).read_text(encoding="utf-8")), Shape()):
+        beside = Path(path).with_suffix(".vtt")
+        vtt = beside.read_text(encoding="utf-8") if beside.exists() else ""
+        for broken in broken_rules(read_srt(Path(path).read_text(encoding="utf-8"), vtt), Shape()):
             n_bad += not broken.unavoidable
             why = f" (unavoidable: {broken.unavoidable})" if broken.unavoidable else ""
             sys.stdout.write(f"{path}:{broken.number}: {broken.rule}: {broken.what}{why}\n")

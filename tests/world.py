@@ -20,9 +20,14 @@ from typing import Any, Final
 
 import pytest
 
-from daemon import dispatch, recovery, transcription
+from daemon import dispatch, recovery, transcription, versions
+from daemon import rewriting as rewriting_module
+from daemon.after import tidying
+from daemon.after.names import goes
+from daemon.after.tidying import Tidying
 from daemon.ahead import Ahead
 from daemon.config import InboxConfig
+from daemon.corrections import Edit, Edits
 from daemon.decode.pool import Decoded
 from daemon.dispatch import Dispatcher
 from daemon.engine.client import Checkpoint, Request
@@ -35,10 +40,15 @@ from daemon.keeper import KeptHistory
 from daemon.locks import STATE_LOCK, Lock, Owner
 from daemon.outputs import publish
 from daemon.outputs.kept import KeptDocuments
+from daemon.rewriting import Rewriting
+from daemon.shares import Touch
 from daemon.sidecars import adopt
 from daemon.transcript import Segment, Span, Transcript
+from daemon.versions import Versions
+from daemon.versions import adopt as adopt_versions
 from daemon.workshop import Patiently, Workshop
 from storage.jobs import JobStore
+from storage.records import Job, Outcome
 from tests.disk import Disk, Killed
 from tests.invariants import Expected, broken_invariants
 
@@ -161,7 +171,7 @@ class World:
         self.n_starts = 0
         self._patch = pytest.MonkeyPatch()
         self.disk.install(self._patch)
-        for module in (dispatch, transcription, recovery, inbox_module, admission):
+        for module in (dispatch, transcription, recovery, inbox_module, admission, tidying, versions, rewriting_module):
             self._patch.setattr(module, "utc_now", lambda: self.at)
         self._patch.setattr(dispatch, "threading", _Threading(lambda: self.pending))
         self._patch.setattr(dispatch, "STORAGE_RETRY_S", (0.0, 0.0))
@@ -194,13 +204,23 @@ class World:
             self._give_up.append(self.store.close)
             kept = KeptDocuments(self.state_dir / "kept")
             adopt(history.sidecars, self.store, kept)
-            unsettled = recovery.recover(self.store, self.state_dir / "spool", kept)
+            assert history.versions is not None
+            adopt_versions(history.versions, self.store)
+            self.versions = Versions(self.store, history.versions)
+            unsettled = recovery.recover(self.store, self.state_dir / "spool", kept, self._goes)
             path = os.fsencode(self.folder)
-            self.inbox = Inbox(
-                self.config, self.store, max_attempts=3, on_new=lambda: None, settle=lambda: unsettled.settle(path)
-            )
+            rewriting = Rewriting(self.store, path, path, history.versions)
+
+            def settle(touch: Touch) -> None:
+                unsettled.settle(path)
+                rewriting.write_due(touch.aside)
+
+            self.inbox = Inbox(self.config, self.store, max_attempts=3, on_new=lambda: None, settle=settle)
             self._give_up.append(self.inbox.close)
             self.inbox.open(owner)
+            self.tidying = None
+            if self.config.done_path is not None:
+                self.tidying = Tidying(self.config, self.store, self.inbox, history.sidecars, history.versions)
             self.inbox.step(self.now)
             self.dispatcher = Dispatcher(
                 lambda patiently: self._shop(history, kept, patiently),
@@ -225,7 +245,11 @@ class World:
             self.state_dir / "spool",
             patiently,
             sidecars=history.sidecars,
+            goes=self._goes,
         )
+
+    def _goes(self, job: Job, outcome: Outcome) -> bool:
+        return goes([self.config], job.path, job.inbox, outcome)
 
     @contextlib.contextmanager
     def _may_die(self) -> Any:
@@ -294,6 +318,14 @@ class World:
             with self._may_die():
                 self.inbox.step(self.now)
                 self.dispatcher.step(self.now)
+                if self.tidying is not None:
+                    self.tidying.step(self.now)
+
+    def correct(self, job_id: int, base: int, text: str, by: str = "Anna") -> None:
+        """A person writes *text* for the first line of a transcript. It may be killed on the way."""
+        if self.up:
+            with self._may_die():
+                self.versions.correct(job_id, base, Edits({0: Edit(text)}), by)
 
     def work(self) -> None:
         """The jobs in hand are done."""

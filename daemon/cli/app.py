@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 import typer
@@ -12,7 +13,7 @@ from daemon.cli import exits
 from daemon.control import Refused
 from daemon.errors import ConfigError, HistoryLost, TranscribedError
 from daemon.log import escape
-from daemon.options import FORMATS, Quality, Task
+from daemon.options import FORMATS, Priority, Quality, Task
 from storage.errors import StorageError
 from storage.records import JobState
 
@@ -29,6 +30,10 @@ db = typer.Typer(help="The database of the job history.", no_args_is_help=True, 
 app.add_typer(db, name="db")
 alerts = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(alerts, name="alerts")
+web_user = typer.Typer(help="Who may log in to the pages.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(web_user, name="web-user")
+web_token = typer.Typer(help="Which programs may use the API.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(web_token, name="web-token")
 
 ConfigFile = Annotated[
     Path | None,
@@ -58,7 +63,7 @@ def transcribe(
     recordings: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Recordings, or folders of them.")],
     config: ConfigFile = None,
     language: Annotated[str | None, typer.Option(help="Language spoken, such as en or de; default: detected.")] = None,
-    task: Annotated[Task | None, typer.Option(help="Transcribe, or translate to English.")] = None,
+    task: Annotated[Task | None, typer.Option(help="Transcribe, translate to English, or both.")] = None,
     model: Annotated[str | None, typer.Option(help="A model's name or folder.")] = None,
     quality: Annotated[Quality | None, typer.Option(help="How much work is spent on each window.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, max=20, help="Hypotheses kept while decoding.")] = None,
@@ -152,6 +157,18 @@ def retry(numbers: JobIds, config: ConfigFile = None) -> None:
     raise typer.Exit(command.retry(config, numbers))
 
 
+@app.command(epilog="Example: transcribed priority high 12")
+def priority(
+    level: Annotated[Priority, typer.Argument(metavar="high|normal|low", help="Before all others, as usual, after.")],
+    numbers: JobIds,
+    config: ConfigFile = None,
+) -> None:
+    """Put jobs of the queue before all others, or after them."""
+    from daemon.cli import change as command
+
+    raise typer.Exit(command.prioritize(config, level, numbers))
+
+
 @app.command(epilog="Example: transcribed cancel 14")
 def cancel(numbers: JobIds, config: ConfigFile = None) -> None:
     """Cancel jobs that wait, are queued or run. The recordings stay."""
@@ -167,11 +184,15 @@ def redo(
     where: Annotated[str | None, typer.Option(help="A condition on v_jobs, in SQL; see docs/sql.md.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
+    over_corrections: Annotated[
+        bool, typer.Option("--over-corrections", help="Also where a person corrected the text.")
+    ] = False,
 ) -> None:
     """Transcribe again, as configured now. Earlier texts stay in the history, edited files on the disk."""
     from daemon.cli import change as command
 
-    raise typer.Exit(command.redo(config, numbers or [], where, yes=yes, dry_run=dry_run))
+    code = command.redo(config, numbers or [], where, yes=yes, dry_run=dry_run, over_corrections=over_corrections)
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: transcribed search 'annual budget' --since 30d")
@@ -290,6 +311,56 @@ def db_path(
     from daemon.cli.common import database, figures, loaded
 
     print((figures if metrics else database)(loaded(config).config))
+
+
+WebRole = Annotated[Literal["read", "act"], typer.Option(help="read: look; act: change things and upload too.")]
+WebName = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and . _ @ + -")]
+
+
+def _access() -> ModuleType:
+    from daemon import web
+
+    if not web.installed():
+        raise ConfigError("the pages are not installed: pip install 'transcribed[web]'")
+    from daemon.cli import access
+
+    return access
+
+
+@web_user.command("add", epilog="Example: sudo -u transcribed transcribed web-user add anna --role act")
+def web_user_add(name: WebName, config: ConfigFile = None, role: WebRole = "read") -> None:
+    """Let somebody log in, or give them a new password. It is asked for, or read from a pipe."""
+    raise typer.Exit(_access().add_user(config, name, role))
+
+
+@web_user.command("remove", epilog="Example: sudo -u transcribed transcribed web-user remove anna")
+def web_user_remove(name: WebName, config: ConfigFile = None) -> None:
+    """Let them in no more; where they are logged in, that ends."""
+    raise typer.Exit(_access().remove(config, "user", name))
+
+
+@web_user.command("list", epilog="Example: sudo -u transcribed transcribed web-user list")
+def web_user_list(config: ConfigFile = None) -> None:
+    """Print who may log in."""
+    raise typer.Exit(_access().show(config, "user"))
+
+
+@web_token.command("add", epilog="Example: sudo -u transcribed transcribed web-token add archive --role act")
+def web_token_add(name: WebName, config: ConfigFile = None, role: WebRole = "read") -> None:
+    """Make a token for a program and print it, this once."""
+    raise typer.Exit(_access().add_token(config, name, role))
+
+
+@web_token.command("remove", epilog="Example: sudo -u transcribed transcribed web-token remove archive")
+def web_token_remove(name: WebName, config: ConfigFile = None) -> None:
+    """Take the token of a program away."""
+    raise typer.Exit(_access().remove(config, "token", name))
+
+
+@web_token.command("list", epilog="Example: sudo -u transcribed transcribed web-token list")
+def web_token_list(config: ConfigFile = None) -> None:
+    """Print which programs have a token."""
+    raise typer.Exit(_access().show(config, "token"))
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from daemon.clock import utc_now
 from daemon.config import Config
 from daemon.control import NoDaemon, ask
 from daemon.errors import TranscribedError
+from daemon.fairness import RANKS
+from daemon.options import Priority
+from daemon.redo import Wish
 from daemon.redo import redo as daemon_redo
 from storage.conditions import BadCondition
 
@@ -39,7 +42,26 @@ def cancel(file: Path | None, job_ids: Sequence[int]) -> int:
     return _report("cancelled", "is not waiting, queued or running", job_ids, _change(file, "cancel", job_ids))
 
 
-def redo(file: Path | None, job_ids: Sequence[int], where: str | None, *, yes: bool, dry_run: bool) -> int:
+def prioritize(file: Path | None, priority: Priority, job_ids: Sequence[int]) -> int:
+    """Put the jobs before all others, or after them; the exit code."""
+    config = loaded(file).config
+    try:
+        changed: list[int] = ask(config.state_dir, "priority", jobs=list(job_ids), priority=priority)
+    except NoDaemon:
+        with writer(config) as store:
+            changed = store.prioritize(job_ids, RANKS[priority], utc_now())
+    return _report(f"priority {priority}", "is not in the queue, or has that priority", job_ids, changed)
+
+
+def redo(
+    file: Path | None,
+    job_ids: Sequence[int],
+    where: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    over_corrections: bool = False,
+) -> int:
     """Transcribe the recordings of these jobs again, or of those that *where* is true of; the exit code."""
     if bool(job_ids) == (where is not None):
         raise TranscribedError("redo: give either numbers of jobs, or --where with a condition")
@@ -55,13 +77,14 @@ def redo(file: Path | None, job_ids: Sequence[int], where: str | None, *, yes: b
     if where is not None and not yes and not _agreed(f"Transcribe {what} again?"):
         print("Nothing was changed", file=sys.stderr)
         return exits.FAILED
-    made = _redo(config, wanted)
+    made = _redo(config, wanted, over_corrections=over_corrections)
     for job_id, new_id in made.items():
         if new_id is not None:
             print(f"job {job_id}: done again as job {new_id}")
     return _refuse(
         [job_id for job_id in wanted if made.get(job_id) is None],
-        "there is none, or its recording is in the queue already",
+        "there is none, or its recording is in the queue already, or a person corrected its text "
+        "(--over-corrections takes the machine's all the same)",
     )
 
 
@@ -84,15 +107,16 @@ def _agreed(question: str) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _redo(config: Config, job_ids: Sequence[int]) -> dict[int, int | None]:
+def _redo(config: Config, job_ids: Sequence[int], *, over_corrections: bool) -> dict[int, int | None]:
+    wish = Wish(over_corrections=over_corrections)
     made: dict[int, int | None] = {}
     for start in range(0, len(job_ids), _N_AT_ONCE):
         some = list(job_ids[start : start + _N_AT_ONCE])
         try:
-            answer: dict[str, int | None] = ask(config.state_dir, "redo", jobs=some)
+            answer: dict[str, int | None] = ask(config.state_dir, "redo", jobs=some, over_corrections=over_corrections)
         except NoDaemon:
             with writer(config) as store:
-                made |= daemon_redo(store, job_ids[start:], config.inbox, config.max_attempts, utc_now())
+                made |= daemon_redo(store, job_ids[start:], config.inbox, config.max_attempts, utc_now(), wish)
             break
         made |= {int(job_id): new_id for job_id, new_id in answer.items()}
     return made

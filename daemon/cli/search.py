@@ -54,6 +54,7 @@ def as_dict(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "found": _MARKED.findall(hit.marked),
         "suspect": hit.suspect.split(),
+        "speaker": hit.speaker,
     }
 
 
@@ -75,7 +76,8 @@ def _show(hits: Sequence[Hit]) -> None:
         of_recording = list(lines)
         console.print(heading(of_recording[0].path, job_id, of_recording[0].finished_at))
         for hit in of_recording:
-            console.print(Text.assemble((f"  {clock(hit.start_s):>8}  ", "cyan"), _line(hit.marked)))
+            who = f"{escape(hit.speaker)}: " if hit.speaker else ""
+            console.print(Text.assemble((f"  {clock(hit.start_s):>8}  ", "cyan"), (who, "dim"), _line(hit.marked)))
 
 
 def _line(marked: str) -> Text:

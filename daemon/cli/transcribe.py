@@ -16,6 +16,8 @@ from daemon.cli.common import duration, loaded, readable
 from daemon.errors import TranscribedError
 from daemon.log import escape
 from daemon.oneshot import Done, open_oneshot, options_for, recordings_in
+from daemon.outputs.document import Document
+from daemon.outputs.typesetting import name_of
 
 
 class _AudioColumn(ProgressColumn):
@@ -70,17 +72,20 @@ def run(
         for done in oneshot.transcribe(recordings, options, folder, bars.update, write=not stdout):
             bars.remove(done.path)
             n_failed += bool(done.error)
-            _report(done, bars.progress.console, stdout=stdout)
+            report(done, bars.progress.console, stdout=stdout)
     return exits.FAILED if n_failed else exits.OK
 
 
-def _report(done: Done, console: Console, *, stdout: bool) -> None:
+def report(done: Done, console: Console, *, stdout: bool) -> None:
+    """What came of a recording, for a person; with *stdout* its text, and a translation beside it below that."""
     if done.document is None:
         print(f"transcribed: {readable(done.path)}: {escape(done.error)}", file=sys.stderr)
         return
     if stdout:
-        for segment in done.document.transcript.segments:
-            print(segment.text)
+        _print_text(done.document)
+        if (english := done.document.translated) is not None:
+            print()
+            _print_text(english)
     notice = f" ({done.document.notice})" if done.document.notice else ""
     names = ", ".join(readable(path.rpartition(b"/")[2]) for path in done.files)
     console.print(
@@ -88,6 +93,12 @@ def _report(done: Done, console: Console, *, stdout: bool) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _print_text(document: Document) -> None:
+    for segment in document.transcript.segments:
+        name = name_of(segment.speaker)
+        print(f"{name}: {segment.text}" if name else segment.text)
 
 
 def _print_output(name: str, line: str) -> None:

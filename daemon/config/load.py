@@ -143,6 +143,8 @@ def _resolve_paths(table: _Table, base: Path) -> None:
         (table, "state_dir"),
         (_table(table.get("engine")), "models_dir"),
         (_table(table.get("monitor")), "json_log"),
+        (_table(table.get("web")), "users_file"),
+        (_table(table.get("web")), "tokens_file"),
         *((inbox, "path") for inbox in inboxes),
     ]
     for place, key in places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -18,11 +19,11 @@ from pydantic import (
     model_validator,
 )
 
-from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Quality, Task
+from daemon.options import FORMATS, LANGUAGES, Format, JobOptions, Priority, Quality, Speakers, Task
 from daemon.words import Language
-from monitor.pages.listening import parse
+from monitor.pages.listening import is_this_machine, parse
 
-OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots", "canary")
+OWN_FOLDERS = ("spool", "kept", "sidecars", "snapshots", "canary", "uploads", "requests")
 """Folders in the state folder where files come and go."""
 
 DATABASE_NAME = "transcribed.db"
@@ -71,6 +72,16 @@ def _formats(formats: tuple[Format, ...]) -> tuple[Format, ...]:
     return tuple(dict.fromkeys(formats))
 
 
+def _speaker_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    joiners = str.maketrans("", "", "\u200c\u200d")  # letters of some scripts hang together by them
+    plain = all(
+        0 < len(name) <= 100 and name.strip() == name and name.translate(joiners).isprintable() for name in names
+    )
+    if not plain or len(names) > 64 or len(set(names)) < len(names):
+        raise ValueError('must be different names, at most 64 and of 100 characters, such as ["Anna", "Ben"]')
+    return names
+
+
 def _device(device: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?(,cpu)?", device):
         raise ValueError(
@@ -84,8 +95,35 @@ def _device(device: str) -> str:
 
 def _listen(text: str) -> str:
     if text:
-        parse(text)
+        parse(text, anywhere=True)  # whether it needs a login is checked with the whole
     return text
+
+
+def _proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    for address in addresses:
+        try:
+            network = ipaddress.ip_network(address, strict=False) if address != "socket" else None
+        except ValueError:
+            raise ValueError(f'{address!r} is neither "socket" nor an address or a network in numbers') from None
+        if network is not None and network.prefixlen == 0:
+            raise ValueError(f"{address} is everybody: name the addresses of the web server in front alone")
+    return addresses
+
+
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]+", name):
+            raise ValueError(f"{name!r} is no name of a machine: write it without https:// and port")
+    return names
+
+
+def _done_folder(name: str) -> str:
+    parts = name.split("/")
+    if name.startswith("/"):
+        parts = parts[1:]
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts) or name.startswith("~"):
+        raise ValueError('must be the name of a folder in the inbox, such as "done", or an absolute path')
+    return name
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
@@ -103,8 +141,11 @@ class OptionsConfig(_Table):
 
     *language_suffix* puts the language into the names (``stem.en.srt``). A pause of *paragraph_pause_s* begins a
     new paragraph, 0: each line is one; *paragraph_times* says when each begins; *list_suspects* adds where to
-    listen. The keys of subtitles are the field's rules (Netflix Timed Text Style Guide); a character of Chinese,
-    Japanese or Korean counts two, but for *subtitle_line_chars_cjk*, which counts those.
+    listen. *speakers* ``auto``: two channels with a voice each are told apart, and called by *speaker_names*, the left
+    one first; with *tracks*, recordings of one talk that differ in a number (``talk-1.wav``, ``talk-2.wav``) have a
+    transcript together, besides their own (`daemon.tracks`). The keys of subtitles are the field's rules (Netflix Timed
+    Text Style Guide); a character of Chinese, Japanese or Korean counts two, but for *subtitle_line_chars_cjk*, which
+    counts those.
     """
 
     model: Annotated[str, Field(min_length=1)] = "base"
@@ -116,6 +157,7 @@ class OptionsConfig(_Table):
     hotwords: str | None = None
     initial_prompt: str | None = None
     word_timestamps: bool = False
+    priority: Priority = "normal"
     formats: Annotated[tuple[Format, ...], BeforeValidator(to_tuple), AfterValidator(_formats)] = (
         "txt",
         "srt",
@@ -126,6 +168,9 @@ class OptionsConfig(_Table):
     paragraph_pause_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 2.0
     paragraph_times: bool = False
     list_suspects: bool = False
+    speakers: Speakers = "auto"
+    speaker_names: Annotated[tuple[str, ...], BeforeValidator(to_tuple), AfterValidator(_speaker_names)] = ()
+    tracks: bool = False
     subtitle_line_chars: Annotated[int, Field(ge=16, le=200)] = 42
     subtitle_line_chars_cjk: Annotated[int, Field(ge=8, le=100)] = 16
     subtitle_lines: Annotated[int, Field(ge=1, le=4)] = 2
@@ -171,8 +216,14 @@ class InboxConfig(OptionsConfig):
     *settle_s* and *scan_interval_s* None mean: chosen from the filesystem (see daemon/intake/mounts.py). *notify* names
     the ends of jobs of which `notify_to` (as ``alerts.to``; default: that) is told. *may_set* are the keys that
     whoever can write to a folder may set there (`daemon.config.folders`), empty: files of settings are not looked at;
-    *may_set_models* the models that may be named there, besides the inbox's own. *status_page*: whether people are told
+    *may_set_models* the models that may be named there, besides the inbox's own; *may_set_high*: whether a folder may
+    give itself the highest priority, which is before everybody else. Persons take turns: *fair_by* says by what they
+    are told apart, the folder of the inbox or the owner of the file (as files outside of any folder always are);
+    *max_in_hand_each* is how many recordings of one are in hand at once, 0: no limit besides `daemon.fairness`.
+    *status_page*: whether people are told
     in the folder how it stands, by a page and by notes beside what failed; *messages* is their language.
+    *after_success*: what is done stays, or the recording goes to *done_folder*, alone or with its transcripts, where it
+    lies as it lay in the inbox.
     """
 
     path: AbsolutePath
@@ -184,8 +235,26 @@ class InboxConfig(OptionsConfig):
     notify_to: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
     may_set: Annotated[tuple[str, ...], BeforeValidator(to_tuple), AfterValidator(_folder_keys)] = MAY_SET
     may_set_models: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
+    may_set_high: bool = False
+    fair_by: Literal["folder", "owner"] = "folder"
+    max_in_hand_each: Annotated[int, Field(ge=0, le=10_000)] = 0
     status_page: bool = True
     messages: Language = "en"
+    after_success: Literal["keep", "move_recording", "move_both"] = "keep"
+    done_folder: Annotated[str, AfterValidator(_done_folder)] = "done"
+
+    @field_validator("done_folder")
+    @classmethod
+    def _not_the_inbox(cls, name: str, info: ValidationInfo) -> str:
+        inbox = info.data.get("path")
+        if inbox is not None and (inbox / name == inbox or inbox / name in inbox.parents):
+            raise ValueError("must not be the inbox itself, nor a folder that it is in")
+        return name
+
+    @property
+    def done_path(self) -> Path | None:
+        """Where recordings go once they are done; None where they stay."""
+        return None if self.after_success == "keep" else self.path / self.done_folder
 
 
 class EngineConfig(_Table):
@@ -312,12 +381,25 @@ class CanaryConfig(_Table):
 
 
 class WebConfig(_Table):
-    """``[web]``: where /metrics, /healthz and /readyz are served.
+    """``[web]``: where the pages and what monitoring asks for are served, and who may come in.
 
-    ``127.0.0.1:8765``, ``[::1]:8765``, or the path of a socket; empty: only on a socket that systemd opened.
+    *listen* is ``127.0.0.1:8765``, ``[::1]:8765``, or the path of a socket; empty: only on a socket that systemd
+    opened. Other addresses need a *login*: by passwords (*users_file*), or by a web server in front, one of
+    *proxy_from*, that says in *proxy_header* who asks; those in *proxy_actors* may change things, "*" is everybody.
+    Without *pages*, only what monitoring asks for is served. *hosts* are the names, besides those of this machine, by
+    which the pages are asked for; *https*: people come by it, through the web server in front.
     """
 
     listen: Annotated[str, AfterValidator(_listen)] = ""
+    pages: bool = True
+    login: Annotated[tuple[Literal["password", "proxy"], ...], BeforeValidator(to_tuple)] = ()
+    users_file: AbsolutePath | None = None
+    tokens_file: AbsolutePath | None = None
+    proxy_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "X-Remote-User"
+    proxy_from: Annotated[tuple[str, ...], BeforeValidator(to_tuple), AfterValidator(_proxies)] = ("socket",)
+    proxy_actors: Annotated[tuple[str, ...], BeforeValidator(to_tuple)] = ()
+    hosts: Annotated[tuple[str, ...], BeforeValidator(to_tuple), AfterValidator(_hosts)] = ()
+    https: bool = False
 
 
 class Config(_Table):
@@ -349,13 +431,53 @@ class Config(_Table):
         for inbox in self.inbox:
             if self.state_dir == inbox.path or inbox.path in self.state_dir.parents:
                 raise ValueError(f"state_dir: {self.state_dir} is inside the inbox {inbox.path}; put it elsewhere")
+            _check_done_folder(inbox, self)
             # An inbox elsewhere in the state folder is fine; in these, files come and go as the service needs them.
             for ours in (*(self.state_dir / name for name in OWN_FOLDERS), self.models_dir):
                 if ours == inbox.path or ours in inbox.path.parents:
                     raise ValueError(f"inbox: {inbox.path} is in {ours}, where the service keeps files of its own")
         return self
 
+    @model_validator(mode="after")
+    def _nobody_without_login(self) -> Self:
+        """Whoever could read all transcripts and change things has to say who they are."""
+        web = self.web
+        if not web.login and web.listen and not is_this_machine(parse(web.listen, anywhere=True)):
+            raise ValueError(
+                f"web.listen: other machines can reach {web.listen}, and nobody would have to log in; set web.login, "
+                "or listen at 127.0.0.1:8765 or the path of a socket"
+            )
+        if not web.login and web.hosts:
+            raise ValueError(
+                f"web.hosts: {', '.join(web.hosts)} lets others come in, and nobody would have to log in; set web.login"
+            )
+        if "proxy" in web.login and not web.proxy_from:
+            raise ValueError("web.proxy_from: must name the web server in front, as web.login has proxy")
+        return self
+
+    @property
+    def users_file(self) -> Path:
+        """Who may log in with a password: ``web.users_file``, else a file in the state folder."""
+        return self.web.users_file or self.state_dir / "web-users"
+
+    @property
+    def tokens_file(self) -> Path:
+        """Which programs may with a token: ``web.tokens_file``, else a file in the state folder."""
+        return self.web.tokens_file or self.state_dir / "web-tokens"
+
     @property
     def models_dir(self) -> Path:
         """Where models are kept: ``engine.models_dir``, else a folder in the state folder."""
         return self.engine.models_dir or self.state_dir / "models"
+
+
+def _check_done_folder(inbox: InboxConfig, config: Config) -> None:
+    """What is done does not come in again, by another inbox, nor lies among the service's own files."""
+    done = inbox.done_path
+    if done is None:
+        return
+    for other in config.inbox:
+        if done == other.path or (other.path in done.parents and other is not inbox) or done in other.path.parents:
+            raise ValueError(f"inbox: done_folder {done} and the inbox {other.path} overlap")
+    if done == config.state_dir or config.state_dir in done.parents or done in config.state_dir.parents:
+        raise ValueError(f"inbox: done_folder {done} and state_dir {config.state_dir} overlap; put one elsewhere")

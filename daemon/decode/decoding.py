@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
-from typing import Final
 
 import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
 
-from daemon.decode import endings, headers, sniff, speech
+from daemon.decode import endings, headers, sniff
 from daemon.decode.av_reader import AvTrack
-from daemon.decode.pcm import Spool, resampled
+from daemon.decode.channels import ChannelMeter, Features, Layout
+from daemon.decode.hearing import Heard, SpoolFile
+from daemon.decode.pcm import Resampling, Spool, resampled
 from daemon.decode.pydub_reader import PydubTrack
-from daemon.decode.settings import DecodeSettings, SpeechThresholds, is_short
+from daemon.decode.settings import DecodeSettings, is_short
+from daemon.decode.sound import fingerprint
 from daemon.decode.soundfile_reader import SoundfileTrack
 from daemon.decode.source import DescriptorFile, Pulse, sha256
-from daemon.decode.spans import SpanFinder
-from daemon.decode.track import Track, check_duration, check_shape
+from daemon.decode.track import Gap, Track, check_duration, check_shape
 from daemon.errors import EmptyRecording, RecordingTooLarge, UnreadableRecording, telling
-from daemon.transcript import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Span
-
-_SPEECH_BLOCK_S: Final = 30
+from daemon.sound import Sound
+from daemon.transcript import SAMPLE_RATE_HZ, Span
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is decoded: descriptors that the caller owns, and the extension of the file's name as a hint."""
+    """What is decoded: descriptors that the caller owns, and the extension of the file's name as a hint.
+
+    With *speakers*, two channels are heard apart where there is a voice on each (`daemon.decode.channels`).
+    """
 
     recording_fd: int
     spool_fd: int
     extension: str
+    speakers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,14 @@ class Result:
 
     source_sha256: str
     reading: Reading
-    spans: tuple[Span, ...]
+    heard: Heard
+    sound: Sound
     cut_off: str = ""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The speech, in samples of the spool file."""
+        return self.heard.spans
 
 
 class NoReader(UnreadableRecording):
@@ -72,7 +84,7 @@ class NoReader(UnreadableRecording):
 
 
 def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
-    """The spool file of *job* holds its recording as 16 kHz mono 16-bit samples.
+    """The spool file of *job* holds its recording as 16 kHz mono 16-bit samples, as the result's *heard* says.
 
     Raises UnreadableRecording, EmptyRecording, RecordingTooLarge; OSError where reading or writing itself fails.
     """
@@ -97,7 +109,16 @@ def decode(job: Job, settings: DecodeSettings, pulse: Pulse) -> Result:
         incomplete = type(error)(f"{error}; {cut_off}")
         incomplete.cut_off = cut_off
         raise telling(incomplete, "cut_off") from error
-    return Result(digest, reading, _spans(job.spool_fd, reading.n_samples, settings.thresholds, pulse), cut_off)
+    spool = SpoolFile(job.spool_fd, reading.n_samples, settings.thresholds, pulse)
+    heard = _heard(spool, readers)
+    sound = fingerprint(job.spool_fd, reading.n_samples, pulse.beat, heard.second)
+    return Result(digest, reading, heard, sound, cut_off)
+
+
+def _heard(spool: SpoolFile, readers: _Readers) -> Heard:
+    if readers.features is None:
+        return spool.mixed(Layout.MONO)
+    return spool.hear(readers.features, readers.both_channels, readers.mix_again)
 
 
 class _Readers:
@@ -108,6 +129,9 @@ class _Readers:
         self._limits = limits = settings.limits
         self._programs = settings.programs
         self._pulse = pulse
+        self._last: sniff.Reader | None = None
+        self.features: Features | None = None
+        """Of the channels, if there are two and that is asked for; by the reader that wrote the spool file."""
         self._header = headers.declared(self.read_at)
         check_shape(self._header.rate_hz, self._header.channels, limits)
         check_duration(self._header.duration_s, limits)
@@ -136,7 +160,21 @@ class _Readers:
         if not readings:
             raise empty or self._nobody(reasons)
         most, reader = max(readings, key=lambda pair: pair[0].n_samples)
-        return most if most is readings[-1][0] else self._read(reader)
+        return most if reader == self._last else self._read(reader)
+
+    def both_channels(self) -> Iterator[npt.NDArray[np.int16]]:
+        """The samples of both channels, by the reader that read them before, in blocks of shape (n, 2)."""
+        assert self._last is not None
+        with closing(self._open(self._last)) as track:
+            resampling = Resampling(2)
+            for frame in track.frames():
+                yield from map(_pairs, resampling.take(frame))
+            yield from map(_pairs, resampling.end())
+
+    def mix_again(self) -> None:
+        """The spool file holds what it held after the last reading."""
+        assert self._last is not None
+        self._read(self._last)
 
     def _nobody(self, reasons: list[str]) -> UnreadableRecording:
         if self._programs:
@@ -145,10 +183,11 @@ class _Readers:
         return kind("no reader finds audio in it: " + "; ".join(reasons))
 
     def _read(self, reader: sniff.Reader) -> Reading:
+        self._last, self.features = reader, None
         with closing(self._open(reader)) as track:
             declared_s = self._header.duration_s or track.declared_s
             check_duration(declared_s, self._limits)
-            n_samples = Spool(self._job.spool_fd, self._limits, self._pulse).write(resampled(track.frames()))
+            n_samples = Spool(self._job.spool_fd, self._limits, self._pulse).write(resampled(self._watched(track)))
             if n_samples == 0:
                 raise EmptyRecording("its header is valid and it holds no audio samples")
             return Reading(
@@ -161,6 +200,20 @@ class _Readers:
                 n_damaged=track.n_damaged,
             )
 
+    def _watched(self, track: Track) -> Iterator[AudioFrame | Gap]:
+        """Its frames; where they are of two channels, there are features of them at the end."""
+        if track.channels != 2 or not self._job.speakers:
+            yield from track.frames()
+            return
+        resampling, meter = Resampling(2), ChannelMeter()
+        for frame in track.frames():
+            for samples in map(_pairs, resampling.take(frame)):
+                meter.feed(samples)
+            yield frame
+        for samples in map(_pairs, resampling.end()):
+            meter.feed(samples)
+        self.features = meter.finish()
+
     def _open(self, reader: sniff.Reader) -> Track:
         if reader == "pydub":
             return PydubTrack(self._job.recording_fd, self._job.extension, self._limits)
@@ -169,21 +222,5 @@ class _Readers:
         return SoundfileTrack(file, self._limits) if reader == "soundfile" else AvTrack(file, self._limits)
 
 
-@cache
-def _session() -> speech.Session:
-    return speech.load()
-
-
-def _spans(spool_fd: int, n_samples: int, thresholds: SpeechThresholds, pulse: Pulse) -> tuple[Span, ...]:
-    meter, finder = speech.SpeechMeter(_session()), SpanFinder(thresholds)
-    block_bytes = _SPEECH_BLOCK_S * SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
-    offset, end = 0, n_samples * BYTES_PER_SAMPLE
-    while offset < end:
-        block = os.pread(spool_fd, min(block_bytes, end - offset), offset)
-        if not block:
-            raise OSError("the spool file is shorter than what was written to it")
-        offset += len(block)
-        finder.feed(meter.feed(np.frombuffer(block, np.int16)))
-        pulse.beat()
-    finder.feed(meter.finish())
-    return finder.finish(n_samples)
+def _pairs(portion: bytes) -> npt.NDArray[np.int16]:
+    return np.frombuffer(portion, np.int16).reshape(-1, 2)

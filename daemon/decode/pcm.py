@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Final
 
 import av.error
@@ -27,38 +26,54 @@ def resampled(frames: Iterable[AudioFrame | Gap]) -> Iterator[bytes]:
     FFmpeg's resampler with its defaults: the same mixing and filter as faster-whisper's `decode_audio`, so that the
     model hears the same. Raises UnreadableRecording where a frame makes no sense.
     """
-    resampler: AudioResampler | None = None
-    shape: tuple[str, str, int] | None = None
-    ending: list[None] = [None]
-    for frame in chain(frames, ending):
+    resampling = Resampling()
+    for frame in frames:
+        yield from resampling.take(frame)
+    yield from resampling.end()
+
+
+class Resampling:
+    """The same for whoever has the frames one by one; with *n_channels* of two, samples of both by turns."""
+
+    def __init__(self, n_channels: int = 1) -> None:
+        self._layout = "mono" if n_channels == 1 else "stereo"
+        self._sample_bytes = n_channels * BYTES_PER_SAMPLE
+        self._resampler: AudioResampler | None = None
+        self._shape: tuple[str, str, int] | None = None
+
+    def take(self, frame: AudioFrame | Gap) -> Iterator[bytes]:
+        """The samples that are ready by now."""
         if isinstance(frame, Gap):
-            yield from _zeros(frame.duration_s)
-            continue
-        seen = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
-        if resampler is not None and seen != shape:  # the sound changes in the middle, or ends
-            yield from _samples(resampler, None)
-            resampler = None
-        if frame is not None:
-            resampler = resampler or AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
-            shape = seen
-            yield from _samples(resampler, frame)
+            yield from self._zeros(frame.duration_s)
+            return
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:  # the sound changes in the middle
+            yield from self.end()
+        if self._resampler is None:
+            self._resampler = AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE_HZ)
+            self._shape = shape
+        yield from self._samples(self._resampler, frame)
 
+    def end(self) -> Iterator[bytes]:
+        """The samples that are left."""
+        if self._resampler is not None:
+            yield from self._samples(self._resampler, None)
+            self._resampler = None
 
-def _samples(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[bytes]:
-    try:
-        portions: list[AudioFrame | None] = [*resampler.resample(frame)]
-        for mono in portions:
-            if mono is not None:  # what a resampler with nothing to do gives back for the end
-                yield bytes(mono.planes[0])[: mono.samples * BYTES_PER_SAMPLE]
-    except (av.error.FFmpegError, ValueError) as error:
-        raise UnreadableRecording(f"its samples cannot be converted: {error}") from error
+    def _samples(self, resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[bytes]:
+        try:
+            portions: list[AudioFrame | None] = [*resampler.resample(frame)]
+            for made in portions:
+                if made is not None:  # what a resampler with nothing to do gives back for the end
+                    yield bytes(made.planes[0])[: made.samples * self._sample_bytes]
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UnreadableRecording(f"its samples cannot be converted: {error}") from error
 
-
-def _zeros(duration_s: float) -> Iterator[bytes]:
-    left = round(duration_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
-    while left > 0:
-        yield bytes(min(left, _GAP_BLOCK_BYTES))
-        left -= _GAP_BLOCK_BYTES
+    def _zeros(self, duration_s: float) -> Iterator[bytes]:
+        left = round(duration_s * SAMPLE_RATE_HZ) * self._sample_bytes
+        while left > 0:
+            yield bytes(min(left, _GAP_BLOCK_BYTES))
+            left -= _GAP_BLOCK_BYTES
 
 
 class Spool:

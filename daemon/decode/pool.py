@@ -13,6 +13,7 @@ import shutil
 import signal
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -69,9 +70,13 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
 class Decoded:
     """A decoded recording: the spool file holds *n_samples* at 16 kHz; *spans* of them are speech.
 
+    Where it holds two channels one after the other (`daemon.decode.hearing`), the right one begins at *second*; else
+    that is 0. *layout* says what its channels are (`daemon.decode.channels.Layout`).
+
     *declared_s* is what the header says, None where it says nothing; *decoded_s* what came out. *sample_rate_hz*,
     *channels* and *codec* are those of the recording. *n_damaged* counts packets that could not be decoded. *cut_off*
-    is what shows that the file ends too early, in words; empty where nothing does.
+    is what shows that the file ends too early, in words; empty where nothing does. *sound* is its fingerprint, packed
+    (`daemon.sound`); empty where there is too little to know it by.
     """
 
     source_sha256: str
@@ -85,6 +90,9 @@ class Decoded:
     n_damaged: int
     spans: tuple[Span, ...]
     cut_off: str = ""
+    second: int = 0
+    layout: str = ""
+    sound: bytes = b""
 
 
 class _Worker:
@@ -146,23 +154,26 @@ class DecodePool:
         extension: str,
         cancelled: threading.Event,
         progress: Callable[[float], None] | None = None,
+        speakers: bool = False,
     ) -> Decoded:
         """The spool file holds the recording as 16 kHz mono signed 16-bit samples; its old content is gone.
 
         *recording_fd* is open for reading, *spool_fd* for reading and writing; the caller owns both. *extension* is
-        that of the file's name, a hint. *progress* is called with the seconds decoded so far.
+        that of the file's name, a hint. *progress* is called with the seconds decoded so far. With *speakers*, two
+        channels with a voice on each are put one after the other.
 
         Raises UnreadableRecording, EmptyRecording, RecordingTooLarge, DecodeFailed, SpoolBlocked, JobCancelled;
         RuntimeError with the worker's traceback where our own code is wrong.
         """
-        request = {"type": "decode", "extension": extension}
+        request = {"type": "decode", "extension": extension, "speakers": speakers}
         fds = (recording_fd, spool_fd)
         try:
             answer = self._ask(request, fds, cancelled, progress)
         except _NoReader as error:
             answer = self._last_resort(error, request, fds, cancelled, progress)
-        values = {key: value for key, value in answer.items() if key not in ("type", "spans")}
-        return Decoded(**values, spans=tuple(Span(start, end) for start, end in answer["spans"]))
+        values = {key: value for key, value in answer.items() if key not in ("type", "spans", "sound")}
+        spans = tuple(Span(start, end) for start, end in answer["spans"])
+        return Decoded(**values, spans=spans, sound=b64decode(answer["sound"]))
 
     def _last_resort(
         self,

@@ -12,6 +12,9 @@ MISSING_S: Final = 2.0
 MISSING_RATIO: Final = 0.01
 """Decoded audio may be shorter than declared by the larger of both: encoders round, players estimate."""
 
+APART_SAMPLES: Final = 30 * SAMPLE_RATE_HZ
+"""The silence in a spool file between two channels that are heard apart. The engine ends a window at a tenth of it."""
+
 
 def is_short(decoded_s: float, declared_s: float | None) -> bool:
     """Whether noticeably less came out of a recording than its header declares."""
@@ -30,8 +33,8 @@ class DecodeLimits:
 
     @property
     def max_spool_bytes(self) -> int:
-        """The spool file of a recording of *max_duration_s*."""
-        return int(self.max_duration_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+        """The spool file of a recording of *max_duration_s*, with two channels one after the other."""
+        return (2 * int(self.max_duration_s * SAMPLE_RATE_HZ) + APART_SAMPLES) * BYTES_PER_SAMPLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,11 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from daemon.decode import pydub_reader
 from daemon.decode.av_reader import AvTrack
+from daemon.decode.channels import Features, judge
 from daemon.decode.decoding import Job, decode
 from daemon.decode.pcm import Spool, resampled
 from daemon.decode.settings import DecodeSettings
@@ -20,6 +23,8 @@ from daemon.errors import UnreadableRecording
 
 _RATE_HZ: Final = 8_000
 _N_FRAMES: Final = _RATE_HZ // 10
+
+_N_JUDGED: Final = 100
 
 _NOISE: Final = bytes(range(256)) * 8
 
@@ -35,16 +40,23 @@ def warm_up(settings: DecodeSettings) -> None:
         settings = replace(settings, programs=False)
     quiet = Pulse(lambda _decoded_s: None)
     with _in_memory(b"") as spool:
-        for n_channels in (1, 3):
+        for n_channels in (1, 2, 3):
             with _in_memory(_wav(n_channels)) as recording:
-                decode(Job(recording, spool, "wav"), settings, quiet)
+                decode(Job(recording, spool, "wav", speakers=True), settings, quiet)
                 with contextlib.closing(AvTrack(DescriptorFile(recording, "a.wav", quiet), settings.limits)) as track:
                     Spool(spool, settings.limits, quiet).write(resampled(track.frames()))
+        judge(_chirping(), np.ones(_N_JUDGED, np.bool_))
         with _in_memory(_NOISE) as noise:
             try:
                 decode(Job(noise, spool, "mp3"), settings, quiet)
             except UnreadableRecording:
                 traceback.format_exc()
+
+
+def _chirping() -> Features:
+    """Two channels with a different pattern each, so that all of the judgement is gone through."""
+    bands = np.arange(_N_JUDGED * 16, dtype=np.float32).reshape(_N_JUDGED, 2, 8) ** 2 % 60 - 60
+    return Features(bands, bands.mean(axis=2), np.ones((_N_JUDGED, 3), np.float32) * np.array([2, 2, 0], np.float32))
 
 
 def _wav(n_channels: int) -> bytes:

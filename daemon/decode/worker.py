@@ -3,8 +3,8 @@
 Started as ``python -P -m daemon.decode.worker FD PARENT_PID SETTINGS``. All that parses what people drop in the inbox
 runs here, under limits; a crash costs the one recording.
 
-In:  ``{"type": "decode", "extension": "mp3"}`` with two descriptors: the recording, and the spool file (read and
-write); ``{"type": "digest"}`` with one; ``{"type": "hello"}``.
+In:  ``{"type": "decode", "extension": "mp3", "speakers": true}`` with two descriptors: the recording, and the spool
+file (read and write); ``{"type": "digest"}`` with one; ``{"type": "hello"}``.
 Out: at the start ``{"type": "ready", "confinement": {...}}``; for each request any number of
 ``{"type": "progress", "decoded_s": 1.5}``, then one ``{"type": "done", ...}`` or
 ``{"type": "error", "kind": "unreadable", "message": "...", "cut_off": "", "told": null}``.
@@ -22,6 +22,7 @@ import os
 import resource
 import sys
 import traceback
+from base64 import b64encode
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -104,7 +105,7 @@ def _answer(received: Received, settings: DecodeSettings, channel: Channel) -> d
             (fd,) = received.fds
             return {"type": "done", "source_sha256": sha256(fd, pulse)}
         recording_fd, spool_fd = received.fds
-        job = Job(recording_fd, spool_fd, _safe_extension(received.message["extension"]))
+        job = Job(recording_fd, spool_fd, _safe_extension(received.message["extension"]), received.message["speakers"])
         return _done(decode(job, settings, pulse))
     except ChannelClosed:
         raise
@@ -136,11 +137,13 @@ def _safe_extension(extension: str) -> str:
 
 
 def _done(result: Result) -> dict[str, Any]:
-    reading = result.reading
+    reading, heard = result.reading, result.heard
     return {
         "type": "done",
         "source_sha256": result.source_sha256,
-        "n_samples": reading.n_samples,
+        "n_samples": heard.n_samples,
+        "second": heard.second,
+        "layout": heard.layout,
         "decoded_s": reading.decoded_s,
         "declared_s": reading.declared_s,
         "sample_rate_hz": reading.sample_rate_hz,
@@ -149,7 +152,8 @@ def _done(result: Result) -> dict[str, Any]:
         "reader": reading.reader,
         "n_damaged": reading.n_damaged,
         "cut_off": result.cut_off,
-        "spans": [[span.start, span.end] for span in result.spans],
+        "spans": [[span.start, span.end] for span in heard.spans],
+        "sound": b64encode(result.sound.packed()).decode() if result.sound.known_by else "",
     }
 
 

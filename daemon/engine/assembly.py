@@ -27,7 +27,7 @@ class DecodedWindow:
 
     *covered_s* is how far into the window its words reach: what comes after has not been heard. *suspect* names the
     checks that the text failed in every pass. *tokens* are those of the text, *language* is what the model took for
-    that of the speech.
+    that of the speech. *translation* is the same in English, where that was asked for too.
     """
 
     segments: tuple[DecodedSegment, ...]
@@ -39,9 +39,24 @@ class DecodedWindow:
     suspect: tuple[str, ...] = ()
     tokens: tuple[int, ...] = ()
     language: str = ""
+    translation: DecodedWindow | None = None
 
 
-def assemble(windows: Iterable[tuple[float, float, DecodedWindow]], floor_s: float = 0.0) -> list[Segment]:
+Placed = tuple[float, float, DecodedWindow]
+"""A window's start and its end in seconds of the recording, and what was said in it."""
+
+
+def is_its_own_translation(decoded: DecodedWindow) -> bool:
+    """Whether there is nothing to translate: no text, or one in English."""
+    return not decoded.segments or decoded.language == "en"
+
+
+def translations_of(windows: Iterable[Placed]) -> list[Placed]:
+    """The translations of *windows*, of those that have one."""
+    return [(start_s, end_s, decoded.translation) for start_s, end_s, decoded in windows if decoded.translation]
+
+
+def assemble(windows: Iterable[Placed], floor_s: float = 0.0) -> list[Segment]:
     """The segments of *windows*: each with its start and its end in seconds of the recording.
 
     No segment begins before *floor_s*, the end of what came before.

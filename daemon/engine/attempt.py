@@ -21,13 +21,19 @@ from daemon.transcript import SAMPLE_RATE_HZ, Segment, Span
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One recording to transcribe: a spool file (16 kHz, 16 bit, mono) and where in it there is speech."""
+    """One recording to transcribe: a spool file (16 kHz, 16 bit, mono) and where in it there is speech.
+
+    The model's time is shared between persons, by their *weight* (0.1 to 10), and a person's share between their
+    recordings. One without a *person* has a share of its own.
+    """
 
     job_id: int
     spool_path: Path
     n_samples: int
     spans: tuple[Span, ...]
     options: JobOptions
+    person: str = ""
+    weight: float = 1.0
 
 
 @dataclass(slots=True)
@@ -35,6 +41,7 @@ class Checkpoint:
     """What is finished of a recording; it survives the engine's death. Everything before *next_sample* is in it."""
 
     segments: list[Segment] = field(default_factory=list[Segment])
+    translation: list[Segment] = field(default_factory=list[Segment])
     next_sample: int = 0
     language: str | None = None
     language_probability: float = 0.0
@@ -77,6 +84,8 @@ class Attempt:
             options=request.options,
             next_sample=checkpoint.next_sample,
             language=checkpoint.language,
+            person=request.person,
+            weight=request.weight,
         )
 
     def _take(self, report: JobReport) -> bool:
@@ -88,6 +97,7 @@ class Attempt:
                 checkpoint.language_probability = report.probability
         elif isinstance(report, WindowDone):
             checkpoint.segments.extend(report.segments)
+            checkpoint.translation.extend(report.translation)
             checkpoint.next_sample = report.next_sample
             self.progress(report.done_s, self.request.n_samples / SAMPLE_RATE_HZ)
         elif isinstance(report, Done):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from daemon.engine.assembly import DecodedWindow
-from daemon.engine.batching import BatchLimit, FairClock, Flow, choose
+from daemon.engine.batching import BatchLimit, Flow, Turns, choose
 from daemon.engine.decoding import Ask, Key, Listening, WindowRequest
 from daemon.engine.passes import WHOLE_FRAMES, Attempt, Pass
 from daemon.engine.runtime import Encoded, Mel
@@ -22,7 +22,7 @@ MAX_WAITING_BYTES: Final = 256 * 1024**2
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One window on its way through its passes, to its languages, its text, or both."""
+    """One window on its way through its passes, to its languages, its text, the translation of it, or all of them."""
 
     request: WindowRequest
     flow: Flow
@@ -30,8 +30,11 @@ class Task:
     mel: Mel  # of the window alone
     bucket_frames: int
     listen_whole: bool = False  # its language was doubtful on a short encoder window
+    order: float = 0.0
     stamp: float = 0.0
     arrival: int = 0
+    is_fresh: bool = True
+    transcript: DecodedWindow | None = None  # its text, while the translation is asked for
     encoded: Encoded | None = None  # kept while the next pass can use it
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     decoded: Future[DecodedWindow] = field(default_factory=Future[DecodedWindow])
@@ -62,9 +65,25 @@ class Task:
         return way.n_frames(int(self.mel.shape[1]), self.bucket_frames)
 
     @property
+    def cost_s(self) -> float:
+        """How much of the model it takes, in seconds of audio that is only transcribed."""
+        return self.request.cost_s
+
+    @property
     def n_bytes(self) -> int:
         """What it holds in memory while it waits."""
         return int(self.request.samples.nbytes + self.mel.nbytes)
+
+    def translate(self, transcript: DecodedWindow) -> None:
+        """Go on with the translation of *transcript*, from what the encoder made of the window for it."""
+        n_own, n_seen, padding_s = int(self.mel.shape[1]), self.n_frames, self.passes[0].padding_s
+        original = " ".join(segment.text.strip() for segment in transcript.segments)
+        self.request = replace(self.request, task="translate", original=original)
+        first, *more = self.request.passes
+        wider = (way for way in more if way.temperature or way.n_frames(n_own, self.bucket_frames) > n_seen)
+        self.passes = (replace(first, padding_s=padding_s), *wider)
+        self.attempts = []
+        self.transcript = transcript
 
     def fail(self, error: BaseException) -> None:
         """Whoever waits for it gets *error*."""
@@ -80,13 +99,18 @@ class Board:
         self._limit = limit
         self._max_frames = max_frames
         self._max_bytes = max_bytes
-        self._clock = FairClock()
+        self._turns = Turns()
         self._changed = threading.Condition()
         self._waiting: list[Task] = []
         self._out: dict[Flow, int] = {}  # windows of each recording that are not finished yet
         self._n_bytes = 0
         self._n_taken = 0
         self._closed = False
+
+    def open(self, person: str = "", weight: float = 1.0) -> Flow:
+        """A place for a recording of *person*; without a name it is a person by itself. `drop` ends it."""
+        with self._changed:
+            return self._turns.open(person, weight)
 
     def put(self, task: Task) -> None:
         """Let *task* wait for its turn; blocks while the board is full, unless it is its recording's only window."""
@@ -95,8 +119,7 @@ class Board:
                 self._changed.wait()
             self._out[task.flow] = self._out.get(task.flow, 0) + 1
             self._n_bytes += task.n_bytes
-            task.stamp = self._clock.stamp(task.flow, task.request.duration_s)
-            task.arrival = self._n_taken
+            self._turns.put(task, self._n_taken)
             self._waiting.append(task)
             self._changed.notify_all()
 
@@ -116,11 +139,12 @@ class Board:
                 if self._closed:
                     return []
                 self._changed.wait()
+            self._turns.stamp(self._waiting)
             batch = choose(self._waiting, self._n_taken, self._limit.n, self._max_frames)
+            self._turns.take(batch, self._waiting)
             self._n_taken += 1
             for task in batch:
                 self._waiting.remove(task)
-            self._clock.advance(batch[0].stamp)
             return batch
 
     def n_places(self, head: Task) -> int:
@@ -136,9 +160,10 @@ class Board:
     def drop(self, flow: Flow) -> None:
         """Forget the windows of a recording that is over; those that the model has go through no further pass."""
         with self._changed:
-            flow.is_over = True
+            self._turns.close(flow)
             for task in [task for task in self._waiting if task.flow is flow]:
                 self._waiting.remove(task)
+                self._turns.forget(task)
                 self._forget(task)
             self._changed.notify_all()
 

@@ -303,4 +303,5 @@ def _transcript(checkpoint: Checkpoint, ready: Ready) -> Transcript:
         model=ready.model,
         device=ready.device,
         compute_type=ready.compute_type,
+        translation=tuple(checkpoint.translation),
     )

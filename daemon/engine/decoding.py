@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from daemon.engine import guards
-from daemon.engine.passes import FRAMES_PER_S, WHOLE_FRAMES, Attempt, Pass, passes_of
+from daemon.engine.passes import FRAMES_PER_S, WHOLE_FRAMES, Attempt, Pass, passes_of, translation_passes
 from daemon.engine.runtime import Encoded, Generated, Mel, Model, Samples, Tokenizer, to_array, to_storage
 from daemon.engine.timestamps import STEP_S
 from daemon.engine.words import Line, words_of_lines
@@ -45,6 +45,12 @@ _PART_PASSES: Final = 2
 
 _LOUDEST_SAMPLES: Final = SAMPLE_RATE_HZ // 10  # the stretch that a window's level is taken from
 
+Asked = Literal["transcribe", "translate"]
+"""What the model can be asked for at once."""
+
+_TRANSLATION_COST: Final = 0.6
+# Of a window's translation, after its text: the encoder's work is done.
+
 Listening = tuple[dict[str, float], Encoded]
 """Language code to probability, and what the encoder made of the window."""
 
@@ -55,7 +61,7 @@ class WindowRequest:
 
     *samples* hold at most 30 s, *speech* is where in them somebody speaks. *prompt* are the tokens of text that comes
     before, at most 223, and *prompt_text* what of it a person wrote. *is_part*: it is cut out of a window that was
-    heard before.
+    heard before. *original* is the text in the language spoken, where this is about its translation.
     """
 
     samples: Samples
@@ -68,11 +74,23 @@ class WindowRequest:
     words: bool = False
     speech: tuple[Span, ...] = ()
     is_part: bool = False
+    original: str = ""
+
+    @property
+    def asked(self) -> Asked:
+        """What the model is asked for now; of both, the text in the language spoken comes first."""
+        return "translate" if self.task == "translate" else "transcribe"
+
+    @property
+    def cost_s(self) -> float:
+        """What it takes of the model, in seconds of audio that is only transcribed."""
+        return self.duration_s * (1.0 + _TRANSLATION_COST if self.task == "both" else 1.0)
 
     @property
     def passes(self) -> tuple[Pass, ...]:
         """The ways to ask for its text, in order."""
-        return passes_of(self.quality, self.beam_size)[: _PART_PASSES if self.is_part else None]
+        ways = (translation_passes if self.task == "translate" else passes_of)(self.quality, self.beam_size)
+        return ways[: _PART_PASSES if self.is_part else None]
 
     @property
     def duration_s(self) -> float:
@@ -101,7 +119,7 @@ class Key:
     """What CTranslate2 wants equal in one call, and what must not depend on the other windows in it."""
 
     n_frames: int
-    way: Pass | None  # None: only the language is asked
+    search: Pass | None  # None: only the language is asked
     n_prompt: int = 0
     max_tokens: int = 0
 
@@ -124,7 +142,7 @@ class Ask:
         """Asks of one key may be put together."""
         if self.way is None:
             return Key(self.n_frames, None)
-        return Key(self.n_frames, self.way, len(self.request.prompt), self._max_tokens())
+        return Key(self.n_frames, self.way.search, len(self.request.prompt), self._max_tokens())
 
     def _max_tokens(self) -> int:
         """The same for all windows of a bucket: a window's text does not depend on the longest of its batch."""
@@ -149,7 +167,7 @@ class Decoder:
         """The language codes that the model knows; only ``en`` for an English model."""
         return self._model.languages
 
-    def tokenizer(self, language: str, task: Task) -> Tokenizer:
+    def tokenizer(self, language: str, task: Asked) -> Tokenizer:
         """The tokens of *language* and *task*."""
         return self._model.tokenizer(language, task)
 
@@ -193,7 +211,7 @@ class Decoder:
         """What the model says to *asks*, which are of one key. At temperature 0 none depends on the others."""
         key, way = asks[0].key, asks[0].way
         assert way is not None
-        tokenizers = [self.tokenizer(ask.request.language, ask.request.task) for ask in asks]
+        tokenizers = [self.tokenizer(ask.request.language, ask.request.asked) for ask in asks]
         prompts = [_prompt(tokenizer, ask) for tokenizer, ask in zip(tokenizers, asks, strict=True)]
         search: dict[str, object] = {"beam_size": way.beam_size}
         if way.temperature > 0:
@@ -221,9 +239,9 @@ class Decoder:
         self, requests: Sequence[WindowRequest], encoded: Sequence[Encoded], texts: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[tuple[Word, ...]]]:
         """The words of each line of each window; *texts* are the text tokens of its lines, never none."""
-        groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
+        groups: dict[tuple[str, Asked], list[int]] = defaultdict(list)
         for n, request in enumerate(requests):
-            groups[request.language, request.task].append(n)  # one start sequence for all of a call
+            groups[request.language, request.asked].append(n)  # one start sequence for all of a call
         words: dict[int, list[tuple[Word, ...]]] = {}
         for (language, task), group in groups.items():
             tokenizer = self.tokenizer(language, task)
@@ -275,7 +293,7 @@ def _read(result: Generated, tokenizer: Tokenizer, ask: Ask, max_tokens: int) ->
         text=tokenizer.decode(said).strip(),
         tokens=said,
         language=request.language,
-        task=request.task,
+        task=request.asked,
         avg_logprob=guards.average_logprob(result.scores[0], len(tokens)),
         no_speech_prob=result.no_speech_prob,
         speech_s=request.speech_s,
@@ -284,5 +302,6 @@ def _read(result: Generated, tokenizer: Tokenizer, ask: Ask, max_tokens: int) ->
         cut_off=len(tokens) >= max_tokens and not ask.way.timestamps,
         prompt=request.prompt_text,
         level_dbfs=request.level_dbfs,
+        original=request.original,
     )
     return Attempt(evidence, tokens, ask.way)

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from daemon.engine.assembly import DecodedWindow, assemble
+from daemon.engine.assembly import DecodedWindow, Placed, assemble, is_its_own_translation, translations_of
 from daemon.engine.batching import Flow
 from daemon.engine.decoding import MAX_PROMPT_TOKENS, Decoder, Listening, WindowRequest
 from daemon.engine.holes import hears_more, is_heard, recut
@@ -52,13 +52,26 @@ def run_job(
             language = recording.language(windows)
             emit(language)
             decoded = recording.seek(windows) if job.options.quality == "faithful" else recording.decode(windows)
-            floor_s = job.next_sample / SAMPLE_RATE_HZ
+            reported = _Reported(job)
             for next_sample, parts in decoded:
-                segments = assemble(parts, floor_s)
-                floor_s = segments[-1].end_s if segments else floor_s
-                emit(WindowDone(job.id, tuple(segments), next_sample, next_sample / SAMPLE_RATE_HZ))
+                emit(reported.window(next_sample, parts))
         finally:
             recording.drop()
+
+
+class _Reported:
+    """How far the lines of a transcript reach, and those of its translation: the next ones begin no earlier."""
+
+    def __init__(self, job: Job) -> None:
+        self._id = job.id
+        self._floor_s = self._english_floor_s = job.next_sample / SAMPLE_RATE_HZ
+
+    def window(self, next_sample: int, parts: Sequence[Placed]) -> WindowDone:
+        """The report of a finished window."""
+        segments, english = assemble(parts, self._floor_s), assemble(translations_of(parts), self._english_floor_s)
+        self._floor_s = segments[-1].end_s if segments else self._floor_s
+        self._english_floor_s = english[-1].end_s if english else self._english_floor_s
+        return WindowDone(self._id, tuple(segments), next_sample, next_sample / SAMPLE_RATE_HZ, tuple(english))
 
 
 def _check(job: Job, decoder: Decoder) -> None:
@@ -66,10 +79,15 @@ def _check(job: Job, decoder: Decoder) -> None:
     if wanted is not None and wanted not in decoder.languages:
         known = ", ".join(sorted(decoder.languages))
         raise ConfigError(f"the model {job.options.model!r} does not know the language {wanted!r}; it knows {known}")
+    if job.options.task != "transcribe" and wanted != "en" and decoder.languages == frozenset({"en"}):
+        raise ConfigError(
+            f"the model {job.options.model!r} knows only English and cannot translate: choose one without .en in its "
+            'name, or task = "transcribe"'
+        )
 
 
-Finished = tuple[int, list[tuple[float, float, DecodedWindow]]]
-"""The sample up to which the recording is finished, and what was decoded: starts and ends in seconds, and texts."""
+Finished = tuple[int, list[Placed]]
+"""The sample up to which the recording is finished, and what was decoded."""
 
 
 class Recording:
@@ -80,7 +98,7 @@ class Recording:
         self._lanes = lanes
         self._spool = spool
         self._cancelled = cancelled
-        self._flow = Flow()
+        self._flow: Flow = lanes.open(job.person, job.weight)
         options = job.options
         self._prompt = decoder.prompt(options.hotwords, options.initial_prompt)
         self._prompt_text = " ".join(text for text in (options.hotwords, options.initial_prompt) if text)
@@ -136,7 +154,22 @@ class Recording:
             return self._wait(self._ask(window, previous))
 
         for window, heard_to, answer in seek_through(windows, self.job.next_sample, listen):
-            yield heard_to, [(window.start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, answer)]
+            whole = self._translated(window.part(window.start, heard_to), answer)
+            yield heard_to, [(window.start / SAMPLE_RATE_HZ, window.end / SAMPLE_RATE_HZ, whole)]
+
+    def _translated(self, heard: Window, answer: DecodedWindow) -> DecodedWindow:
+        """*answer* with its translation if that is wanted; *heard* is the stretch that it is the text of.
+
+        That ends where the text does, which nobody knew before: so it is asked for by itself, as `careful` does.
+        """
+        if self.job.options.task != "both":
+            return answer
+        if is_its_own_translation(answer):
+            return replace(answer, translation=answer)
+        original = " ".join(segment.text.strip() for segment in answer.segments)
+        request = self._request(heard, answer.language)
+        request = replace(request, task="translate", quality="careful", original=original)
+        return replace(answer, translation=self._wait(self._lanes.decode(request, self._flow)))
 
     def drop(self) -> None:
         """Nothing of this recording waits any more."""
@@ -181,7 +214,7 @@ class Recording:
         return WindowRequest(
             samples=self._spool.read(start, end),
             language=language,
-            task=options.task,
+            task="transcribe" if options.task == "both" and options.quality == "faithful" else options.task,
             quality=options.quality,
             beam_size=options.beam_size,
             prompt=self._prompt + previous[max(0, len(previous) - n_room) :],

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from daemon.engine import guards
-from daemon.engine.assembly import DecodedWindow
+from daemon.engine.assembly import DecodedWindow, is_its_own_translation
 from daemon.engine.batching import BatchLimit, Flow
 from daemon.engine.board import Board, Task
 from daemon.engine.decoding import Decoder, Listening, WindowRequest
@@ -80,6 +80,10 @@ class Lanes:
     def _task(self, request: WindowRequest, flow: Flow) -> Task:
         return Task(request, flow, request.passes, self._decoder.features(request.samples), self._decoder.bucket_frames)
 
+    def open(self, person: str, weight: float) -> Flow:
+        """A place among the others for a recording of *person*; `drop` ends it."""
+        return self._board.open(person, weight)
+
     def drop(self, flow: Flow) -> None:
         """Forget the windows of a recording that is over."""
         self._board.drop(flow)
@@ -110,7 +114,7 @@ class Lanes:
     def _work(self, batch: list[Task]) -> tuple[int, int]:
         """How many windows are asked again, and how many got a text that is not believed."""
         encoded = self._encode(batch)
-        if batch[0].key.way is None:
+        if batch[0].key.search is None:
             for task, listening in list(zip(batch, self._decoder.listen(encoded), strict=True)):
                 self._heard(task, listening)
             return 0, 0
@@ -124,8 +128,11 @@ class Lanes:
         for task in again:
             self._board.back(task)
         for task, result in zip(accepted, results, strict=True):
-            self._board.finished(task)
-            task.decoded.set_result(result)
+            if (whole := _whole(task, result)) is None:
+                self._board.back(task)
+            else:
+                self._board.finished(task)
+                task.decoded.set_result(whole)
         return len(again), sum(bool(result.suspect) for result in results)
 
     def _heard(self, task: Task, listening: Listening) -> None:
@@ -150,7 +157,7 @@ class Lanes:
 
     def _draft(self, task: Task) -> Draft:
         request = task.request
-        tokenizer = self._decoder.tokenizer(request.language, request.task)
+        tokenizer = self._decoder.tokenizer(request.language, request.asked)
         assert task.encoded is not None
         return Draft.of(request, best_of(task.attempts), tokenizer, task.encoded)
 
@@ -197,6 +204,18 @@ def _enough(task: Task, attempt: Attempt) -> bool:
             return False
         task.attempts[-1] = task.attempts[-1].judged_by(left[0])
     return True
+
+
+def _whole(task: Task, result: DecodedWindow) -> DecodedWindow | None:
+    """The answer for *task* with all that was asked for; None: it goes on with the translation of *result*."""
+    if task.transcript is not None:
+        return replace(task.transcript, translation=result)
+    if task.request.task != "both":
+        return result
+    if is_its_own_translation(result):
+        return replace(result, translation=result)
+    task.translate(result)
+    return None
 
 
 def _cheapen(task: Task) -> bool:

@@ -42,7 +42,8 @@ class Limits:
     one over a slow line). While jobs are inside, some window of any of them must be finished within *window_s*, or
     *window_factor* times the longest such wait so far, or *warmup_factor* times the self-test (a window is retried at
     five temperatures, five samples each), whichever is most. One job, whose windows wait for those of others, may go
-    without for *job_s*, or *job_factor* times the limit above, or *window_factor* times the longest such wait.
+    without for *job_s*, or *job_factor* times the limit above for each *job_crowd* jobs inside, or *window_factor*
+    times the longest such wait.
     """
 
     silence_s: float = 30.0
@@ -53,6 +54,7 @@ class Limits:
     warmup_factor: float = 60.0
     job_s: float = 900.0
     job_factor: float = 5.0
+    job_crowd: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +244,10 @@ class EngineProcess:
             return f"the model was not loaded in {limits.load_s:.0f} s" if late else None
         factor = limits.window_factor
         window_s = max(limits.window_s, factor * self._longest_wait_s, limits.warmup_factor * ready.warmup_s)
-        job_s = max(limits.job_s, limits.job_factor * window_s, factor * self._longest_job_wait_s)
         with self._lock:
+            # Shares are those of persons: one of many recordings of somebody, beside many others, has long to wait.
+            crowd = max(1.0, len(self._jobs) / limits.job_crowd)
+            job_s = max(limits.job_s, limits.job_factor * window_s * crowd, factor * self._longest_job_wait_s)
             if self._jobs and now - self._progress_at > window_s:
                 return f"no window finished for {window_s:.0f} s"
             starving = any(now - mailbox.progress_at > job_s for mailbox in self._jobs.values())

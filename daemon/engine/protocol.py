@@ -73,7 +73,8 @@ class Job:
     """Daemon to engine: transcribe one spool file.
 
     *id* is of this attempt, never used twice in one process. Windows before *next_sample* are finished already.
-    *language* is what an earlier attempt found.
+    *language* is what an earlier attempt found. Recordings of one *person* have one turn together among those of
+    others, of this *weight*; without a name each has its own.
     """
 
     id: int
@@ -83,6 +84,8 @@ class Job:
     options: JobOptions
     next_sample: int = 0
     language: str | None = None
+    person: str = ""
+    weight: float = 1.0
     type: Literal["job"] = "job"
 
 
@@ -144,12 +147,16 @@ class LanguageFound:
 
 @dataclass(frozen=True, slots=True)
 class WindowDone:
-    """Engine to daemon: everything before *next_sample* (*done_s* seconds) is finished; *segments* are new."""
+    """Engine to daemon: everything before *next_sample* (*done_s* seconds) is finished; *segments* are new.
+
+    So is *translation*, where it was asked for beside the text.
+    """
 
     id: int
     segments: tuple[Segment, ...]
     next_sample: int
     done_s: float
+    translation: tuple[Segment, ...] = ()
     type: Literal["window"] = "window"
 
 

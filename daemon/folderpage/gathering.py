@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from daemon.folderpage.state import Awaiting, Failure, Finished, Running, State, coarse
+from daemon.pace import Forecast
 from storage.reading import JobQueries
 from storage.records import Job, JobState, Outcome, Output, Told
 
 LISTED: Final = 20
 """So many of each kind are named; of the others it is told how many there are."""
+
+NEAR: Final = 1000
+"""With more than so many before it, nobody can tell when a recording is done."""
 
 MOST_FAILED: Final = 1000
 """Of more recordings that failed, the newest get a note."""
@@ -31,13 +35,20 @@ class Arriving:
 class Seen:
     """What the intake knows of an inbox. *arriving* are some of the unfinished files, *n_arriving* how many there are.
 
-    *notes* are the files of the last scan that may be notes of ours.
+    *notes* are the files of the last scan that may be notes of ours. *done_folder* is where recordings go once they are
+    done, if they do: nobody looks what is in there.
     """
 
     recordings: Collection[bytes]
     arriving: Sequence[Arriving] = ()
     n_arriving: int = 0
     notes: Collection[bytes] = ()
+    done_folder: bytes | None = None
+
+    def has(self, path: bytes, inbox: bytes) -> bool:
+        """Whether the recording at *path* is to be found in *inbox*, as far as is known."""
+        went = self.done_folder is not None and path.startswith(self.done_folder + b"/")
+        return path in self.recordings or (went and path.startswith(inbox + b"/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class Live:
     in_hand: tuple[Hand, ...] = ()
     left_s: float | None = None
     trouble: str = ""
+    forecast: Forecast = field(default_factory=lambda: Forecast(None, {}))
 
 
 def failures(store: JobQueries, inbox: bytes, recordings: Collection[bytes]) -> list[Failure]:
@@ -73,11 +85,11 @@ def gather(store: JobQueries, inbox: bytes, seen: Seen, live: Live, failed: Sequ
     jobs = [job for job in store.waiting_in(inbox, LISTED) if job.path not in in_hand]
     held = [job for job in jobs if _is_held(job) and job.path not in arriving]
     waiting = [
-        *(_awaiting(job, inbox) for job in jobs if not _is_held(job)),
+        *_in_line(store, [job for job in jobs if not _is_held(job)], inbox, live.forecast),
         *(_awaiting(job, inbox) for job in held),
         *(Awaiting(_place(path, inbox), *_why(one)) for path, one in arriving.items()),
     ]
-    done = [job for job in store.done_lately_in(inbox, LISTED) if job.path in seen.recordings]
+    done = [job for job in store.done_lately_in(inbox, LISTED) if seen.has(job.path, inbox)]
     n_waiting = store.n_waiting_in(inbox) + len(held) + seen.n_arriving
     return State(
         folder=os.path.basename(inbox),
@@ -120,6 +132,16 @@ def _why(one: Arriving) -> tuple[Told | None, str]:
 def _awaiting(job: Job, inbox: bytes) -> Awaiting:
     # One that is queued and was not tried yet waits for its turn: that is said by the title.
     return Awaiting(_place(job.path, inbox), job.told, job.reason, job.not_before_at)
+
+
+def _in_line(store: JobQueries, jobs: Sequence[Job], inbox: bytes, forecast: Forecast) -> Iterator[Awaiting]:
+    """What waits for its turn, in that order, as far as it can be told with when it will be done."""
+    near = forecast.speed is not None
+    for job in jobs:
+        stands = store.standing(job.id) if near else None
+        near = stands is not None and stands.n_before < NEAR
+        left_s = forecast.done_in_s(job.person, stands.before_s, stands.own_s) if stands is not None and near else None
+        yield replace(_awaiting(job, inbox), left_s=coarse(left_s), first=job.priority > 0, last=job.priority < 0)
 
 
 def _running(one: Hand, inbox: bytes) -> Running:

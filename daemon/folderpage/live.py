@@ -37,7 +37,7 @@ class LiveSource:
         ]
         self.figures.pace()  # what it takes is looked up, where nobody else did
         left_s = self.figures.queue_eta_s(self.store.count_of(JobState.QUEUED))
-        return Live(tuple(in_hand), left_s, self._trouble())
+        return Live(tuple(in_hand), left_s, self._trouble(), self.figures.forecast())
 
     def _trouble(self) -> str:
         status = self.engine_status()

@@ -23,12 +23,18 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Awaiting:
-    """A recording whose turn has not come, or that waits for something: *told*, or in English *words*."""
+    """A recording whose turn has not come, or that waits for something: *told*, or in English *words*.
+
+    *left_s* is until it is done, None where nobody knows. *first* and *last*: it has another priority than most.
+    """
 
     place: bytes
     told: Told | None = None
     words: str = ""
     next_at: datetime | None = None
+    left_s: float | None = None
+    first: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,11 @@ class Writer:
         lines = [line for line in self.reason(one.told, one.words) if line] if one.told or one.words else []
         if one.next_at is not None and one.next_at > self._at:
             lines.append(self._words.say("page.next_try", at=self._moment(one.next_at)))
-        return self._row(one.place, lines=tuple(lines))
+        say = self._words.say
+        about = [say("page.first")] if one.first else [say("page.last")] if one.last else []
+        if one.left_s is not None and not lines:
+            about.append(say("page.eta", time=self._words.duration(one.left_s)))
+        return self._row(one.place, about=", ".join(about), lines=tuple(lines))
 
     def _done(self, one: Finished) -> Row:
         words = self._words

@@ -167,22 +167,22 @@ class Admission:
 
     def _admit_batch(self, paths: Sequence[bytes], now: float) -> None:
         ready = self._examine(paths, now)
-        newest = self._store.newest_of([path for path, _ in ready])
+        newest = self._store.newest_of([path for path, _, _ in ready])
         jobs = [
             job
-            for path, fingerprint in ready
-            if (job := self._job_for(path, fingerprint, newest.get(path), now)) is not None
+            for path, fingerprint, owner in ready
+            if (job := self._job_for(path, fingerprint, owner, newest.get(path), now)) is not None
         ]
         if jobs:
             self._store.enqueue(jobs, utc_now())
             reached("inbox.queued")
             for job in jobs:
-                self._settle(job.path, job.fingerprint)
+                self.settled(job.path, job.fingerprint)
             self._on_new()
 
-    def _examine(self, paths: Sequence[bytes], now: float) -> list[tuple[bytes, Fingerprint]]:
-        """Those of *paths* that are finished, as they are now; the others are put off."""
-        ready: list[tuple[bytes, Fingerprint]] = []
+    def _examine(self, paths: Sequence[bytes], now: float) -> list[tuple[bytes, Fingerprint, int | None]]:
+        """Those of *paths* that are finished, as they are now, with their owners; the others are put off."""
+        ready: list[tuple[bytes, Fingerprint, int | None]] = []
         with self._touching() as touch:
             for path in paths:
                 touch.renew()
@@ -190,24 +190,27 @@ class Admission:
                 assert watched is not None
                 examined = examine(path, watched.fingerprint, leases=self._watching().leases)
                 if examined.finding is Finding.READY:
-                    ready.append((path, watched.fingerprint))
+                    ready.append((path, watched.fingerprint, examined.owner))
                 else:
                     self._put_off(path, examined, now)
         return ready
 
-    def _job_for(self, path: bytes, fingerprint: Fingerprint, newest: Job | None, now: float) -> NewJob | None:
+    def _job_for(
+        self, path: bytes, fingerprint: Fingerprint, owner: int | None, newest: Job | None, now: float
+    ) -> NewJob | None:
         """The job that *path* needs, *newest* being its last one; None for one that is put off or done with."""
         if newest is not None and self._is_same(newest, fingerprint):
             self._store.touched(path, fingerprint, utc_now())
-            self._settle(path, fingerprint)
+            self.settled(path, fingerprint)
             return None
         if newest is not None and newest.state in _IN_HAND:
             reason = "it changed while it was transcribed; its new content comes next"
             self._settling.postpone(path, now + self._watching().settle_s, reason, "changed")
             return None
-        return self._new_job(path, fingerprint)
+        return self._new_job(path, fingerprint, owner)
 
-    def _settle(self, path: bytes, fingerprint: Fingerprint) -> None:
+    def settled(self, path: bytes, fingerprint: Fingerprint) -> None:
+        """The recording at *path*, as it is with *fingerprint*, has its job."""
         self._known[path] = fingerprint
         self._settling.forget(path)
 
@@ -258,8 +261,8 @@ class Admission:
         ]
         return [(path, reason) for path, reason in reasons if self._told.get(path) != reason]
 
-    def _new_job(self, path: bytes, fingerprint: Fingerprint) -> NewJob:
-        return new_job(path, fingerprint, self._settings(), self._max_attempts)
+    def _new_job(self, path: bytes, fingerprint: Fingerprint, owner: int | None = None) -> NewJob:
+        return new_job(path, fingerprint, self._settings(), self._max_attempts, owner)
 
     @property
     def n_arriving(self) -> int:

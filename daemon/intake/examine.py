@@ -25,10 +25,11 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A finding and its reason in words; empty for READY."""
+    """A finding and its reason in words; empty for READY, which has the *owner* of the file."""
 
     finding: Finding
     reason: str = ""
+    owner: int | None = None
 
 
 def open_recording(path: bytes) -> int:
@@ -60,4 +61,4 @@ def _examine_open(fd: int, settled: Fingerprint, *, leases: bool) -> Examined:
         return Examined(Finding.EMPTY, "the file is empty (0 bytes); it is transcribed once it has content")
     if leases and writers_of(fd) is Writers.SOME:
         return Examined(Finding.BUSY, "another program still has it open for writing")
-    return Examined(Finding.READY)
+    return Examined(Finding.READY, owner=status.st_uid)

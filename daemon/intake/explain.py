@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.config import InboxConfig
+from daemon.fairness import WORDS
 from daemon.intake.folder_settings import (
     Effective,
     Said,
@@ -54,6 +55,11 @@ def explain(
     if not verdict.recording:
         return Explanation(verdict.rule, (where, verdict.rule), None)
     name = os.fsencode(path)
+    done = inbox.done_path
+    if done is not None and done in path.parents:
+        job = jobs.newest(name) if jobs is not None else None
+        rule = f"done: {done} is where recordings go after their success; nothing in it is transcribed"
+        return Explanation(rule, (where, rule, *([_of_job(job)] if job is not None else [])), job.id if job else None)
     settings, mistakes = _settings(inbox, name, jobs)
     if settings.ignores(name):
         rule = f"ignored: so say the settings in {settings.origins['ignore']}"
@@ -67,7 +73,15 @@ def explain(
     waiting = unfinished(name)
     job = jobs.newest(name) if jobs is not None else None
     lines += [waiting] if waiting else []
+    stands = jobs.standing(job.id) if jobs is not None and job is not None else None
+    if job is not None and stands is not None:
+        lines.append(f"in the queue: {stands.n_before} before it; priority {WORDS[job.priority]}")
     lines += [_of_job(job)] if job is not None else []
+    move = jobs.moved_from(name) if jobs is not None and job is None else None
+    if move is not None and move.target is not None:
+        lines.append(f"job {move.job_id} was for a recording of this name, which went to {os.fsdecode(move.target)}")
+        if not readable:
+            return Explanation(lines[-1], tuple(lines), move.job_id)
     if readable and not waiting and job is None:
         lines.append("no job yet: the next scan finds it")
     rule = waiting or (f"job {job.id} is {job.state}" if job is not None else lines[-1] if readable else on_disk)

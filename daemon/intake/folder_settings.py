@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from daemon.config import InboxConfig, OptionsConfig
 from daemon.config.folders import OWN_RULES, FolderConfig, is_plain
+from daemon.fairness import FairBy, expected_s, person_of, ranked
 from daemon.intake.settings_mistakes import FILE_NAME, LONGEST_TOLD, Mistake, Mistaken, cut, rule_broken, shown
 from daemon.options import JobOptions
 from storage.records import Fingerprint, NewJob
@@ -48,6 +49,7 @@ class Limits:
     keys: frozenset[str]
     models: frozenset[str]
     may_notify: bool
+    may_be_high: bool = False
 
     @property
     def listed(self) -> list[str]:
@@ -57,7 +59,9 @@ class Limits:
     @classmethod
     def of(cls, inbox: InboxConfig) -> Limits:
         """Those of *inbox*. The messages of a folder go only to whom the inbox names for that."""
-        return cls(frozenset(inbox.may_set), frozenset((inbox.model, *inbox.may_set_models)), bool(inbox.notify_to))
+        models = frozenset((inbox.model, *inbox.may_set_models))
+        may_be_high = inbox.may_set_high or inbox.priority == "high"
+        return cls(frozenset(inbox.may_set), models, bool(inbox.notify_to), may_be_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ def _refused(key: str, value: Any, limits: Limits) -> tuple[str, Mapping[str, st
         return "not_plain", {}
     if key == "model" and isinstance(value, str) and value not in limits.models:
         return "one_of", {"possible": ", ".join(sorted(limits.models))}
+    if key == "priority" and value == "high" and not limits.may_be_high:
+        return "not_high", {}
     if key == "notify" and value and not limits.may_notify:
         return "nobody_told", {}
     return None
@@ -205,6 +211,7 @@ class FolderSettings:
     root: bytes
     above: Effective
     files: Mapping[bytes, Effective] = field(default_factory=dict[bytes, Effective])
+    fair_by: FairBy = "folder"
     _asked: dict[bytes | None, Asked] = field(default_factory=dict["bytes | None", "Asked"], repr=False, compare=False)
 
     def of(self, folder: bytes) -> Effective:
@@ -240,10 +247,14 @@ class FolderSettings:
         return any(effective.values["ignore"] for effective in self.files.values())
 
 
-def new_job(path: bytes, fingerprint: Fingerprint, settings: FolderSettings, max_attempts: int) -> NewJob:
-    """A job for the recording at *path* with the settings that hold for it."""
+def new_job(
+    path: bytes, fingerprint: Fingerprint, settings: FolderSettings, max_attempts: int, owner: int | None = None
+) -> NewJob:
+    """A job for the recording at *path* with the settings that hold for it; *owner* is its file's, where known."""
     asked = settings.asked(path)
-    return NewJob(path, settings.root, fingerprint, asked.options, asked.digest, max_attempts, asked.origins)
+    job = NewJob(path, settings.root, fingerprint, asked.options, asked.digest, max_attempts, asked.origins)
+    person = person_of(path, settings.root, settings.fair_by, owner)
+    return ranked(replace(job, person=person, expected_s=expected_s(path, fingerprint.size_bytes)))
 
 
 def told_settings(options: Mapping[str, object], origins: Mapping[str, object]) -> list[str]:
@@ -281,7 +292,7 @@ def resolve(inbox: InboxConfig, files: Mapping[bytes, Said | Mistaken], last_goo
     """The settings with *files* in these folders; of a file with a mistake, what it last said without one."""
     limits = Limits.of(inbox)
     effective: dict[bytes, Effective] = {}
-    settings = FolderSettings(os.fsencode(inbox.path), of_inbox(inbox), effective)
+    settings = FolderSettings(os.fsencode(inbox.path), of_inbox(inbox), effective, inbox.fair_by)
     good: dict[bytes, Values] = {}
     mistakes: dict[bytes, tuple[Mistake, ...]] = {}
     for folder in sorted(files, key=lambda folder: folder.count(b"/")):  # what is around comes first

@@ -28,6 +28,7 @@ from daemon.outputs.leftovers import FolderTrial, remove_leftovers
 from daemon.shares import Share, Touch
 from storage.errors import StorageBusy, StorageFull, StorageUnavailable
 from storage.jobs import JobStore
+from storage.records import Fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Inbox:
         max_attempts: int,
         on_new: Callable[[], None],
         share: Share | None = None,
-        settle: Callable[[], None] = lambda: None,
+        settle: Callable[[Touch], None] = lambda _touch: None,
         pages: FolderPages | None = None,
     ) -> None:
         self.config = config
@@ -66,6 +67,7 @@ class Inbox:
         self._pages = pages
         self._notes: Collection[bytes] = ()
         self.path: Final = os.fsencode(config.path)
+        self._done_folder = os.fsencode(config.done_path) if config.done_path is not None else None
         self._watch = Watch(config, self.scan_now)
         self._store = store
         self._on_new = on_new
@@ -80,6 +82,7 @@ class Inbox:
             on_new=on_new,
         )
         self._forgotten: deque[bytes] = deque()
+        self._taken: deque[tuple[bytes, Fingerprint]] = deque()
         self._root: Root | None = None
         self._wake: Callable[[], None] | None = None
         self._alive: Callable[[], None] = lambda: None
@@ -166,9 +169,18 @@ class Inbox:
         self._forgotten.append(path)
         self.scan_now()
 
+    def taken(self, path: bytes, fingerprint: Fingerprint) -> None:
+        """The recording at *path* has a job already, which others made. Safe from any thread."""
+        self._taken.append((path, fingerprint))
+
     def blocked(self, folder: bytes) -> None:
         """A transcript could not be written to *folder*: see when that is over. Safe from any thread."""
         self._blocked.setdefault(folder, FolderTrial(folder))
+
+    def stands(self) -> bool:
+        """Whether its folder is there and ours. Touches it, and may hang. Safe from any thread."""
+        root = self._root
+        return self.ready and root is not None and root.stands()
 
     def close(self) -> None:
         """Stop watching and give the inbox back. It touches the folder, and may hang with that."""
@@ -193,6 +205,8 @@ class Inbox:
             self._learn()
         while self._forgotten:
             self._admission.forget(self._forgotten.popleft())
+        while self._taken:
+            self._admission.settled(*self._taken.popleft())
         due = self._scan_due(now)
         if self._wake is not None and self._arrived and not self._offline and not due:
             with self._touching():
@@ -217,7 +231,7 @@ class Inbox:
         pages, admission = self._pages, self._admission
         if pages is None or not pages.due(now) or self._root is None or not self._arrived or self._offline:
             return
-        seen = Seen(admission.known, admission.arriving(LISTED), admission.n_arriving, self._notes)
+        seen = Seen(admission.known, admission.arriving(LISTED), admission.n_arriving, self._notes, self._done_folder)
         pages.look(now, seen, self._touching, self._root.stands)
 
     # When to search.
@@ -262,9 +276,9 @@ class Inbox:
         self._scan_took_s = monotonic_s() - began
         self._scanned_at = now
         self._notes = found.failure_notes
-        with self._touching():
+        with self._touching() as touch:
             self._disk = Disk.of(self.path)
-            self._settle_leftovers()
+            self._settle_leftovers(touch)
         if self._offline or not self._arrived:
             self._come_back(found)
         with self._touching() as touch:
@@ -298,6 +312,7 @@ class Inbox:
             alive=touch.renew,
             known=self._admission.known,
             ignored=self._settings.ignored(),
+            but_not=self._done_folder,
         )
         if not self._root.stands():
             raise OSError(errno.ESTALE, "it went away while it was searched")

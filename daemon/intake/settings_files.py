@@ -70,7 +70,7 @@ class SettingsFiles:
         self._foreign: set[bytes] = set()  # folders where a file that is not ours has the name of the note
         self._left_alone: set[bytes] = set()
         self._n_logged = 0
-        self._judged = self.settings = FolderSettings(self._root, of_inbox(config))
+        self._judged = self.settings = FolderSettings(self._root, of_inbox(config), fair_by=config.fair_by)
         """*settings* may be read by any thread."""
 
     def learn(self) -> None:

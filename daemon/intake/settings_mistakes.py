@@ -44,7 +44,12 @@ _RULES: Final = {
 """The sentences for what pydantic finds; `_FIGURES` are theirs of its figures."""
 
 _FIGURES: Final = {"gt": "limit", "ge": "limit", "le": "limit", "max_length": "limit", "expected": "possible"}
-_OWN_RULES: Final = {"language": "language", "formats": "no_format", "ignore": "patterns"}
+_OWN_RULES: Final = {
+    "language": "language",
+    "formats": "no_format",
+    "ignore": "patterns",
+    "speaker_names": "speaker_names",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ def docx(document: Document) -> bytes:
         added = word.add_paragraph()
         if document.options.paragraph_times:
             added.add_run(f"{clock(paragraph.start_s)}  ").bold = True
+        if paragraph.speaker:
+            added.add_run(f"{paragraph.speaker}: ").bold = True
         added.add_run(paragraph.text)
         _directed(added, paragraph.text)
     if suspects := suspects_in(document):

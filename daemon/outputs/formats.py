@@ -13,19 +13,64 @@ from daemon.outputs.json_file import JSON_VERSION, json_text
 from daemon.outputs.paragraphs import markdown, txt
 from daemon.outputs.subtitle_files import lrc, shape_of, srt, until_ms, vtt
 from daemon.outputs.subtitles import Cue, cues_of
-from daemon.outputs.typesetting import cleaned
+from daemon.outputs.typesetting import cleaned, name_of
 
-__all__ = ["JSON_VERSION", "Document", "contents_of", "render", "suffix_of"]
+__all__ = ["ENGLISH", "JSON_VERSION", "Document", "contents_of", "kinds_of", "render", "suffix_of"]
+
+ENGLISH: Final = ".en"
+"""What the kinds of a translation end with, and what its files carry before their extension."""
 
 _SUBTITLES: Final[frozenset[Format]] = frozenset({"srt", "vtt", "lrc"})
 
 
-def contents_of(document: Document, formats: Collection[Format] | None = None) -> dict[Format, bytes]:
-    """*document* as the content of each file that its options ask for, or of those of *formats*."""
-    wanted = document.options.formats if formats is None else formats
-    has_cues = not _SUBTITLES.isdisjoint(wanted)
+def kinds_of(document: Document) -> tuple[str, ...]:
+    """The files that *document* gives: its formats, and ``txt.en`` for each where a translation goes beside the text.
+
+    JSON has both in one file.
+    """
+    formats = document.options.formats
+    if document.translated is None:
+        return formats
+    return (*formats, *(f"{format}{ENGLISH}" for format in formats if format != "json"))
+
+
+def contents_of(document: Document, kinds: Collection[str] | None = None) -> dict[str, bytes]:
+    """*document* as the content of each file that it gives, or of those of *kinds*.
+
+    Raises KeyError for a kind that there is none of: no such format, or no translation.
+    """
+    wanted = kinds_of(document) if kinds is None else kinds
+    formats = [kind for kind in wanted if not kind.endswith(ENGLISH)]
+    contents = _written(document, formats)
+    english = [kind.removesuffix(ENGLISH) for kind in wanted if kind.endswith(ENGLISH)]
+    if english:
+        if document.translated is None:
+            raise KeyError(f"{english[0]}{ENGLISH}")
+        translated = _written(document.translated, english)
+        contents |= {f"{format}{ENGLISH}": content for format, content in translated.items()}
+    return contents
+
+
+def render(document: Document, kind: str) -> bytes:
+    """*document* as the content of a file of this kind. Raises KeyError where there is none."""
+    return contents_of(document, (kind,))[kind]
+
+
+def suffix_of(document: Document) -> str:
+    """What the names of its files carry before their extension: ``.en``, if that is configured and known.
+
+    Nothing where a translation beside the text has it: who speaks English most of the time has a text in two languages.
+    """
+    if not (document.options.language_suffix and document.language):
+        return ""
+    suffix = f".{document.language}"
+    return "" if suffix == ENGLISH and document.translated is not None else suffix
+
+
+def _written(document: Document, formats: Collection[str]) -> dict[str, bytes]:
+    has_cues = not _SUBTITLES.isdisjoint(formats)
     cues = _cues(document) if has_cues else ()
-    writers: dict[Format, Callable[[], str | bytes]] = {
+    writers: dict[str, Callable[[], str | bytes]] = {
         "txt": partial(txt, document),
         "srt": partial(srt, document, cues),
         "vtt": partial(vtt, document, cues),
@@ -35,17 +80,7 @@ def contents_of(document: Document, formats: Collection[Format] | None = None) -
         "docx": partial(docx, document),
         "lrc": partial(lrc, document, cues),
     }
-    return {format: _bytes(writers[format]()) for format in wanted}
-
-
-def render(document: Document, format: Format) -> bytes:
-    """*document* as the content of a file of this format."""
-    return contents_of(document, (format,))[format]
-
-
-def suffix_of(document: Document) -> str:
-    """What the names of its files carry before their extension: ``.en``, if that is configured and known."""
-    return f".{document.language}" if document.options.language_suffix and document.language else ""
+    return {format: _bytes(writers[format]()) for format in formats}
 
 
 def _bytes(content: str | bytes) -> bytes:
@@ -58,11 +93,14 @@ def _cues(document: Document) -> Sequence[Cue]:
 
 
 def _tsv(document: Document) -> str:
-    rows = (
-        f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{_cell(segment.text)}\n"
-        for segment in document.transcript.segments
-    )
-    return "start\tend\ttext\n" + "".join(rows)
+    segments = document.transcript.segments
+    with_speakers = any(segment.speaker for segment in segments)
+    rows = [["start", "end", "text", "speaker"]]
+    rows += [
+        [_milliseconds(one.start_s), _milliseconds(one.end_s), _cell(one.text), _cell(name_of(one.speaker))]
+        for one in segments
+    ]
+    return "".join("\t".join(row if with_speakers else row[:3]) + "\n" for row in rows)
 
 
 def _cell(text: str) -> str:
@@ -71,5 +109,5 @@ def _cell(text: str) -> str:
     return f"'{shown}" if shown[:1] in ("=", "+", "-", "@", '"') else shown
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+def _milliseconds(seconds: float) -> str:
+    return str(max(0, round(seconds * 1000)))

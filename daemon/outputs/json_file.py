@@ -1,7 +1,7 @@
 """A transcript as JSON. Pure. Our own keys, and beside them those that other programs look for.
 
 WhisperX writes ``start``, ``end``, ``words`` with ``word`` and ``score``, and ``word_segments``; the transcripts of
-podcasts (Podcasting 2.0) have ``startTime``, ``endTime`` and ``body``.
+podcasts (Podcasting 2.0) have ``startTime``, ``endTime`` and ``body``. In both ``speaker`` is who says it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from daemon.outputs.subtitle_files import n_too_fast, shape_of
 from daemon.outputs.subtitles import Cue
 from daemon.suspects import Suspect
 from daemon.transcript import Segment, Word
+
+_FIGURES: Final = ("avg_logprob", "compression_ratio", "no_speech_prob", "temperature")
 
 JSON_VERSION: Final = 1
 """Raised when a key of the JSON output changes its meaning or goes."""
@@ -41,15 +43,36 @@ def json_text(document: Document, cues: Sequence[Cue] | None) -> str:
         "compute_type": transcript.compute_type,
         "options": document.options.to_dict(),
         "text": " ".join(_line(segment) for segment in transcript.segments),
-        "segments": [_segment(number, segment, document.options) for number, segment in enumerate(transcript.segments)],
+        "segments": _segments(transcript.segments, document.options),
     }
+    if document.corrected_by:
+        content["corrected"] = {"by": document.corrected_by, "at": document.corrected_at}
+    if document.options.task == "both":
+        content["translation"] = _translation(document)
     content["suspects"] = [_suspect(suspect) for suspect in document.suspects]
     if with_words:
-        content["word_segments"] = [_word(word) for segment in transcript.segments for word in segment.words]
+        content["word_segments"] = [_word(word, segment) for segment in transcript.segments for word in segment.words]
     if cues is not None:
         content["subtitles"] = {"n_cues": len(cues), "n_too_fast": n_too_fast(cues, shape_of(document))}
     content |= {"made_by": document.made_by, "made_at": document.made_at}
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def _segments(segments: Sequence[Segment], options: JobOptions) -> list[dict[str, Any]]:
+    return [_segment(number, segment, options) for number, segment in enumerate(segments)]
+
+
+def _translation(document: Document) -> dict[str, Any] | None:
+    """None where the text needs none: it is English, or there is no text."""
+    english = document.translated
+    if english is None:
+        return None
+    segments = english.transcript.segments
+    return {
+        "language": english.language,
+        "text": " ".join(_line(segment) for segment in segments),
+        "segments": _segments(segments, document.options),
+    }
 
 
 def _segment(number: int, segment: Segment, options: JobOptions) -> dict[str, Any]:
@@ -67,12 +90,16 @@ def _segment(number: int, segment: Segment, options: JobOptions) -> dict[str, An
         "no_speech_prob": _rounded(segment.no_speech_prob, 4),
         "temperature": segment.temperature,
     }
+    if segment.corrected:
+        content |= dict.fromkeys(_FIGURES) | {"corrected": True}
     if segment.suspect:
         content["suspect"] = list(segment.suspect)
     if options.multilingual and segment.language:
         content["language"] = segment.language
     if options.word_timestamps and segment.words:
-        content["words"] = [_word(word) for word in segment.words]
+        content["words"] = [_word(word, segment) for word in segment.words]
+    if speaker := _one_line(segment.speaker):
+        content["speaker"] = speaker
     return content
 
 
@@ -94,15 +121,14 @@ def _suspect(suspect: Suspect) -> dict[str, Any]:
     }
 
 
-def _word(word: Word) -> dict[str, Any]:
-    probability = _rounded(word.probability, 4)
-    return {
-        "start": round(word.start_s, 3),
-        "end": round(word.end_s, 3),
-        "word": word.text,
-        "probability": probability,
-        "score": probability,
-    }
+def _word(word: Word, segment: Segment) -> dict[str, Any]:
+    content: dict[str, Any] = {"start": round(word.start_s, 3), "end": round(word.end_s, 3), "word": word.text}
+    if not segment.corrected:  # how sure the model was of another text says nothing of this one
+        probability = _rounded(word.probability, 4)
+        content |= {"probability": probability, "score": probability}
+    if name := _one_line(segment.speaker):
+        content["speaker"] = name
+    return content
 
 
 def _rounded(value: float, digits: int) -> float | None:
@@ -111,4 +137,8 @@ def _rounded(value: float, digits: int) -> float | None:
 
 
 def _line(segment: Segment) -> str:
-    return " ".join(segment.text.split())
+    return _one_line(segment.text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -89,7 +89,7 @@ class KeptDocuments:
 def lines_of(transcript: Transcript) -> tuple[StoredSegment, ...]:
     """The lines of *transcript* as the history keeps them."""
     return tuple(
-        StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect)
+        StoredSegment(line.start_s, line.end_s, line.text, line.avg_logprob, line.suspect, line.speaker)
         for line in transcript.segments
     )
 
@@ -116,13 +116,16 @@ def unpacked(content: bytes) -> Kept | None:
 def fields_of(kept: Kept) -> dict[str, Any]:
     """*kept* as JSON types; a word, of which there are many, is a list of its fields."""
     transcript = kept.document.transcript
-    fields = asdict(replace(kept, document=replace(kept.document, transcript=replace(transcript, segments=()))))
-    fields["document"]["transcript"]["segments"] = [
-        asdict(replace(segment, words=()))
-        | {"words": [[word.start_s, word.end_s, word.text, word.probability] for word in segment.words]}
-        for segment in transcript.segments
-    ]
+    bare = replace(transcript, segments=(), translation=())
+    fields = asdict(replace(kept, document=replace(kept.document, transcript=bare)))
+    fields["document"]["transcript"]["segments"] = [_fields_of_one(segment) for segment in transcript.segments]
+    fields["document"]["transcript"]["translation"] = [_fields_of_one(segment) for segment in transcript.translation]
     return fields
+
+
+def _fields_of_one(segment: Segment) -> dict[str, Any]:
+    words = [[word.start_s, word.end_s, word.text, word.probability] for word in segment.words]
+    return asdict(replace(segment, words=())) | {"words": words}
 
 
 def kept_from(content: Mapping[str, Any]) -> Kept:
@@ -130,8 +133,9 @@ def kept_from(content: Mapping[str, Any]) -> Kept:
     fields = dict(content["document"])
     transcript = dict(fields.pop("transcript"))
     segments = tuple(_segment(segment) for segment in transcript.pop("segments"))
+    translation = tuple(_segment(segment) for segment in transcript.pop("translation", ()))
     document = Document(
-        transcript=Transcript(segments=segments, **transcript),
+        transcript=Transcript(segments=segments, translation=translation, **transcript),
         options=JobOptions.from_dict(fields.pop("options")),
         suspects=tuple(_suspect(suspect) for suspect in fields.pop("suspects", ())),
         **fields,

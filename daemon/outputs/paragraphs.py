@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from daemon.outputs.clauses import ends_sentence
 from daemon.outputs.document import Document
-from daemon.outputs.typesetting import cleaned, columns, joined
+from daemon.outputs.typesetting import cleaned, columns, joined, name_of
 from daemon.suspects import in_words
 from daemon.transcript import Segment
+
+NO_TRANSLATION: Final = "none, this is English"
+"""Where one was asked for beside the text."""
 
 LISTEN_HERE: Final = "Listen here"
 """Above the places where the text may be wrong."""
@@ -25,10 +28,11 @@ _LIST: Final = re.compile(r"(\d+(?=[.)](?: |$))|(?=[-+=:] ?))")  # at the start 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """What was said without a long pause, and when it begins."""
+    """What one person said without a long pause, and when it begins. *speaker* is empty where it is not known."""
 
     start_s: float
     text: str
+    speaker: str = ""
 
 
 def paragraphs_of(document: Document) -> list[Paragraph]:
@@ -37,24 +41,34 @@ def paragraphs_of(document: Document) -> list[Paragraph]:
     for group in _groups(document.transcript.segments, document.options.paragraph_pause_s):
         text = joined(cleaned(segment.text) for segment in group)
         if text:
-            found.append(Paragraph(group[0].start_s, text))
+            found.append(Paragraph(group[0].start_s, text, name_of(group[0].speaker)))
     return found
 
 
-def _groups(segments: Sequence[Segment], pause_s: float) -> Iterator[list[Segment]]:
-    group: list[Segment] = []
-    n_columns = 0
+def _groups(segments: Sequence[Segment], pause_s: float) -> list[list[Segment]]:
+    """The lines of each paragraph, by when it begins."""
+    groups: list[list[Segment]] = []
+    latest: dict[str, int] = {}  # the paragraph that each speaker said last
     for segment in segments:
-        if group and (
-            segment.start_s - group[-1].end_s >= pause_s
-            or (n_columns > _LONG_COLUMNS and ends_sentence(cleaned(group[-1].text)))
-        ):
-            yield group
-            group, n_columns = [], 0
-        group.append(segment)
-        n_columns += columns(segment.text)
-    if group:
-        yield group
+        n = latest.get(segment.speaker)
+        if n is not None and _goes_on(groups[n], groups[n + 1 :], segment, pause_s):
+            groups[n].append(segment)
+        else:
+            latest[segment.speaker] = len(groups)
+            groups.append([segment])
+    return groups
+
+
+def _goes_on(group: Sequence[Segment], since: Sequence[Sequence[Segment]], segment: Segment, pause_s: float) -> bool:
+    """Whether a line belongs to what the same speaker said last, with *since* said by others."""
+    last = group[-1]
+    if segment.start_s - last.end_s >= pause_s:
+        return False
+    is_end = ends_sentence(cleaned(last.text))
+    if not since:
+        return not is_end or sum(columns(line.text) for line in group) <= _LONG_COLUMNS
+    # Whoever says "mhm" while somebody speaks does not tear the sentence.
+    return not is_end and all(other[0].start_s < last.end_s for other in since)
 
 
 def header_of(document: Document) -> list[tuple[str, str]]:
@@ -62,12 +76,19 @@ def header_of(document: Document) -> list[tuple[str, str]]:
     transcript, language = document.transcript, document.transcript.language or "unknown"
     if document.options.task == "translate":
         language += ", translated to en"
-    return [
+    header = [
         ("Transcribed", document.made_at.replace("T", " ").removesuffix("Z")[:16] + " UTC"),
         ("Length", clock(document.audio_s)),
         ("Language", language),
         ("Model", cleaned(transcript.model)),
     ]
+    if speakers := dict.fromkeys(filter(None, (name_of(segment.speaker) for segment in transcript.segments))):
+        header.append(("Speakers", ", ".join(speakers)))
+    if document.corrected_by:
+        header.append(("Corrected", f"{name_of(document.corrected_by)}, {document.corrected_at[:10]}"))
+    if document.needs_no_translation:
+        header.append(("Translation", NO_TRANSLATION))
+    return header
 
 
 def suspects_in(document: Document) -> list[tuple[str, str]]:
@@ -90,10 +111,10 @@ def txt(document: Document) -> str:
     """The words and nothing else that was not asked for: a line for each paragraph, an empty one between them."""
     with_times = document.options.paragraph_times
     parts = [f"[{cleaned(document.notice)}]"] if document.notice else []
-    parts += [
-        f"[{clock(paragraph.start_s)}] {paragraph.text}" if with_times else paragraph.text
-        for paragraph in paragraphs_of(document)
-    ]
+    for paragraph in paragraphs_of(document):
+        time = f"[{clock(paragraph.start_s)}] " if with_times else ""
+        name = f"{paragraph.speaker}: " if paragraph.speaker else ""
+        parts.append(time + name + paragraph.text)
     if suspects := suspects_in(document):
         parts.append("\n".join([f"{LISTEN_HERE}:", *(f"[{times}] {why}" for times, why in suspects)]))
     between = "\n\n" if document.options.paragraph_pause_s > 0 else "\n"
@@ -108,7 +129,8 @@ def markdown(document: Document) -> str:
         parts.append(f"> {_escaped(cleaned(document.notice))}")
     for paragraph in paragraphs_of(document):
         time = f"**{clock(paragraph.start_s)}** " if document.options.paragraph_times else ""
-        parts.append(time + _escaped(paragraph.text))
+        name = f"**{_escaped(paragraph.speaker)}:** " if paragraph.speaker else ""
+        parts.append(time + name + _escaped(paragraph.text))
     if suspects := suspects_in(document):
         parts += [f"## {LISTEN_HERE}", "\n".join(f"- **{times}** {why}" for times, why in suspects)]
     return "".join(f"{part}\n\n" for part in parts)[:-1]

@@ -20,9 +20,8 @@ from typing import Final
 from daemon.errors import OutputBlocked, SourceVanished
 from daemon.failpoints import reached
 from daemon.intake.rules import EXTENSIONS
-from daemon.options import Format
 from daemon.outputs.access import Access, access_for
-from daemon.outputs.naming import NAME_MAX_BYTES, choose_names
+from daemon.outputs.naming import NAME_MAX_BYTES, Kind, choose_names, suffixes_of
 from storage.records import Output
 
 Ours = Mapping[bytes, Collection[str]]
@@ -42,21 +41,23 @@ class NameTaken(Exception):
 
 
 def stage(
-    recording: bytes, contents: Mapping[Format, bytes], ours: Ours, like: bytes | None = None, *, suffix: str = ""
+    recording: bytes, contents: Mapping[Kind, bytes], ours: Ours, like: bytes | None = None, *, suffix: str = ""
 ) -> tuple[Output, ...]:
-    """Write *contents* under temporary names beside *recording*, synced, the text last.
+    """Write *contents*, by their kinds, under temporary names beside *recording*, synced, the text last.
 
     *suffix* comes before the extensions of their names (`daemon.outputs.naming`).
     Who may read them follows the folder and the recording, which is at *like* if not here (`daemon.outputs.access`).
     Raises OutputBlocked where the folder cannot be written, SourceVanished where it is gone; then nothing is left.
     """
+    if not contents:
+        return ()
     folder, name = os.path.split(recording)
     staged: list[Output] = []
     with _in_words(folder):
         names = choose_names(
             os.fsdecode(name),
             tuple(contents),
-            _neighbours(folder, name, suffix),
+            _neighbours(folder, name, suffixes_of(contents, suffix)),
             lambda output: _usable(os.path.join(folder, os.fsencode(output)), ours),
             _longest_name(folder),
             lambda output: _is_there(os.path.join(folder, os.fsencode(output)), ours),
@@ -65,26 +66,37 @@ def stage(
         access = access_for(folder, like or recording)
         try:
             # Whoever waits for the .txt finds the others there already.
-            for format in sorted(contents, key=lambda format: format == "txt"):
-                path = os.path.join(folder, os.fsencode(names[format]))
+            for kind in sorted(contents, key=lambda kind: kind == "txt"):
+                path = os.path.join(folder, os.fsencode(names[kind]))
                 temporary = os.path.join(folder, f".tr-{secrets.token_hex(8)}.part".encode())
-                staged.append(Output(format, path, temporary, hashlib.sha256(contents[format]).hexdigest()))
+                staged.append(Output(kind, path, temporary, hashlib.sha256(contents[kind]).hexdigest()))
                 _staged.add(temporary)
-                _write_synced(temporary, contents[format], access)
+                _write_synced(temporary, contents[kind], access)
         except BaseException:
             discard(staged)
             raise
     return tuple(staged)
 
 
-def _neighbours(folder: bytes, name: bytes, suffix: str) -> list[str]:
-    """The names in *folder*; of very many those of recordings whose stem is that of *name*, or with *suffix*."""
+def stage_joint(
+    base: bytes, contents: Mapping[Kind, bytes], ours: Ours, like: bytes, *, suffix: str = ""
+) -> tuple[Output, ...]:
+    """As `stage`, for a transcript of several recordings: *base* is its path without any extension, ``call``.
+
+    Its files are ``call.txt``, or ``call.joint.txt`` where a recording ``call.wav`` or a file that is not ours is in
+    the way. *like* is one of the recordings; *ours* is what was written before of this joint transcript.
+    """
+    return stage(base + b".joint", contents, ours, like, suffix=suffix)
+
+
+def _neighbours(folder: bytes, name: bytes, suffixes: Collection[str]) -> list[str]:
+    """The names in *folder*; of very many those of recordings whose stem is that of *name* with one of *suffixes*."""
     with os.scandir(os.fsdecode(folder)) as entries:
         names = [entry.name for entry in itertools.islice(entries, _MANY + 1)]
     if len(names) <= _MANY:
         return names
     stem = os.fsdecode(name).rpartition(".")[0]
-    stems = dict.fromkeys((stem, f"{stem}{suffix}"))
+    stems = [f"{stem}{suffix}" for suffix in suffixes]
     others = [f"{one}.{extension}" for one in stems for low in EXTENSIONS for extension in (low, low.upper())]
     own = _inode(os.path.join(folder, name))  # where case does not matter, it is found by other names too
     found = [other for other in others if _inode(os.path.join(folder, os.fsencode(other))) not in (None, own)]

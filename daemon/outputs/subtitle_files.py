@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from daemon.outputs.document import Document
+from daemon.outputs.paragraphs import NO_TRANSLATION
 from daemon.outputs.subtitles import Cue, Shape, cues_of
 from daemon.outputs.typesetting import cleaned, joined
 from daemon.transcript import Segment
@@ -35,8 +36,9 @@ def srt(document: Document, cues: Sequence[Cue]) -> str:
 
 
 def vtt(document: Document, cues: Sequence[Cue]) -> str:
-    """WebVTT, with the notice of the document as a comment."""
-    notes = [document.notice, _too_fast(cues, shape_of(document))]
+    """WebVTT, with the notice of the document as a comment; who speaks is a tag, which players style or leave out."""
+    english = f"translation: {NO_TRANSLATION}" if document.needs_no_translation else ""
+    notes = [document.notice, english, _too_fast(cues, shape_of(document))]
     parts = [f"NOTE {_ARROW.sub('->', cleaned(note))}\n" for note in notes if note]
     parts += [f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{_vtt_text(cue)}\n" for cue in cues]
     return "\n".join(["WEBVTT\n", *parts])
@@ -96,9 +98,13 @@ def _srt_text(cue: Cue) -> str:
 
 
 def _vtt_text(cue: Cue) -> str:
+    text = _vtt_escaped("\n".join(cue.rows).removeprefix(cue.lead))
+    return f"<v {_vtt_escaped(cue.speaker)}>{text}" if cue.speaker else text
+
+
+def _vtt_escaped(text: str) -> str:
     # "->" stays readable; a bare < or & would start a tag or an entity (WebVTT, section 6.4).
-    text = _ARROW.sub("->", "\n".join(cue.rows))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _ARROW.sub("->", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _lrc_text(text: str) -> str:

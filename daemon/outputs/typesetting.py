@@ -33,10 +33,31 @@ _NOT_LAST: Final = frozenset("（［｛〈《「『【〔｢([{“‘«¿¡$€�
 
 _OPENING: Final = frozenset("«“‘„([{¿¡")
 
+_NAME_COLUMNS: Final = 40  # people have shorter ones; it stands before each paragraph
+
 
 def cleaned(text: str) -> str:
     """*text* in one line, without what is not shown and what makes it look like another text."""
     return _NOT_TEXT.sub("\ufffd", " ".join(_NOT_SHOWN.sub("", " ".join(text.split())).split()))
+
+
+def shortened(text: str, most_columns: int) -> str:
+    """*text* in at most so many columns; where it had to be cut, it ends with an ellipsis."""
+    most_characters = 2 * most_columns  # marks have no width, however many of them there are
+    if columns(text) <= most_columns and len(text) <= most_characters:
+        return text
+    width = 1
+    for n, character in enumerate(text[: most_characters - 1]):
+        width += _columns_of(character)
+        if width > most_columns:
+            return text[:n].rstrip() + "…" if n else ""
+    return text[: most_characters - 1].rstrip() + "…"
+
+
+def name_of(speaker: str) -> str:
+    """A speaker's name as it is shown before what they say; empty where nothing can be shown of it."""
+    name = shortened(cleaned(speaker), _NAME_COLUMNS).strip(" :")
+    return name if columns(name) else ""
 
 
 @lru_cache(maxsize=4096)

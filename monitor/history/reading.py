@@ -57,16 +57,22 @@ class MetricsReader:
         self._connection.close()
 
     def series(
-        self, names: str | Collection[str] | None, since: datetime, until: datetime, step_s: float = 0
+        self,
+        names: str | Collection[str] | None,
+        since: datetime,
+        until: datetime,
+        step_s: float = 0,
+        most_rows: int | None = None,
     ) -> tuple[Series, ...]:
         """The figures *names* (all if None), a series for each subject, by name and subject.
 
-        Points are at least *step_s* apart; 0 gives all there are. Raises HistoryError.
+        Points are at least *step_s* apart; 0 gives all there are. Of more samples or minutes than *most_rows* some are
+        passed over, evenly: enough for a picture. Raises HistoryError.
         """
         wanted = {names} if isinstance(names, str) else names
         with self._reading():
             keys = series_keys(self._connection, wanted)
-            rows = rows_between(self._connection, since, until, keys)
+            rows = rows_between(self._connection, since, until, keys, most_rows)
         return _series(rows, keys, round(step_s * 1000))
 
     def alerts(self, limit: int = 50, *, open_only: bool = False) -> tuple[Alert, ...]:
@@ -97,17 +103,27 @@ def series_keys(connection: sqlite3.Connection, names: Collection[str] | None) -
 
 
 def rows_between(
-    connection: sqlite3.Connection, since: datetime, until: datetime, wanted: Collection[int]
+    connection: sqlite3.Connection,
+    since: datetime,
+    until: datetime,
+    wanted: Collection[int],
+    most_rows: int | None = None,
 ) -> list[Row]:
-    """What is kept from *since* to *until*, in the order of time, with the *wanted* series."""
-    between = (to_ms(since), to_ms(until))
+    """What is kept from *since* to *until*, in the order of time, with the *wanted* series.
+
+    Of each table at most about *most_rows*, evenly, where that is said.
+    """
+    since_ms, until_ms = to_ms(since), to_ms(until)
     keys = [str(number) for number in wanted]
+    # One row of each stretch of time: the last.
+    apart_ms = max(1, (until_ms - since_ms) // most_rows) if most_rows is not None else 1
     rows = [
         unpack(row, keys)
         for table in _TABLES
         for row in connection.execute(
-            f"SELECT at_ms, n_samples, figures, words FROM {table} WHERE at_ms BETWEEN ? AND ? ORDER BY at_ms",  # noqa: S608
-            between,
+            f"SELECT at_ms, n_samples, figures, words FROM {table} WHERE at_ms IN"  # noqa: S608
+            f" (SELECT max(at_ms) FROM {table} WHERE at_ms BETWEEN ? AND ? GROUP BY at_ms / ?) ORDER BY at_ms",
+            (since_ms, until_ms, apart_ms),
         )
     ]
     # Each age has a table, so they lie in order, but for the times after the clock was put back.

@@ -86,7 +86,12 @@ def label_of(figure: str) -> str | None:
 
 
 def make_app(known: Known) -> ASGIApp:
-    """The application; whoever serves it sees to limits on size and time."""
+    """The application, for this machine alone; whoever serves it sees to limits on size and time."""
+    return _OnlyUs(make_endpoints(known))
+
+
+def make_endpoints(known: Known) -> ASGIApp:
+    """The same for whoever has checked who asks."""
     registry = CollectorRegistry()
     registry.register(_Page(known))
 
@@ -103,7 +108,7 @@ def make_app(known: Known) -> ASGIApp:
         return _answer(known.sick() or known.not_ready())
 
     routes = [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-    return _OnlyUs(Starlette(routes=routes))
+    return Starlette(routes=routes)
 
 
 def _answer(trouble: str) -> Response:

@@ -1,7 +1,7 @@
-"""Sockets that only this machine can reach: where they may be, how they are opened, and those that systemd opened.
+"""Sockets that are listened at: where they may be, how they are opened, and those that systemd opened.
 
-There is no login and no encryption behind them, so nothing but loopback addresses and socket files is accepted. Knows
-nothing of what is served, and is light: the check of the configuration imports it.
+Nothing but loopback addresses and socket files is accepted, unless the caller has a login behind them. Knows nothing of
+what is served, and is light: the check of the configuration imports it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class CannotListen(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Loopback:
-    """A TCP port of this machine."""
+class Port:
+    """A TCP port at an address of this machine."""
 
     host: str
     port: int
@@ -60,11 +60,14 @@ class SocketFile:
         return str(self.path)
 
 
-Address = Loopback | SocketFile
+Address = Port | SocketFile
 
 
-def parse(listen: str) -> Address:
-    """The address that *listen* is. Raises ValueError, which says what is wrong with it and what would be right."""
+def parse(listen: str, *, anywhere: bool = False) -> Address:
+    """The address that *listen* is. Raises ValueError, which says what is wrong with it and what would be right.
+
+    *anywhere*: it may be one that other machines can reach.
+    """
     if listen.startswith("/"):
         return _socket_file(listen)
     match = re.fullmatch(r"(?:\[(?P<six>[^\]]*)\]|(?P<four>[^:\[\]]*)):(?P<port>\d{1,5})", listen)
@@ -73,7 +76,12 @@ def parse(listen: str) -> Address:
     host, port = match["six"] or match["four"] or "", int(match["port"])
     if not 1 <= port <= 65535:
         raise ValueError("must have a port from 1 to 65535")
-    return Loopback(_loopback("127.0.0.1" if host == "localhost" else host), port)
+    return Port(_host("127.0.0.1" if host == "localhost" else host, anywhere=anywhere), port)
+
+
+def is_this_machine(address: Address) -> bool:
+    """Whether no other machine can reach *address*."""
+    return isinstance(address, SocketFile) or ipaddress.ip_address(address.host).is_loopback
 
 
 def open_listener(address: Address) -> socket.socket:
@@ -95,16 +103,16 @@ def is_at(sock: socket.socket, address: Address) -> bool:
     return not isinstance(name, str) and name[:2] == (address.host, address.port)
 
 
-def take_inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
+def take_inherited(environment: MutableMapping[str, str], *, anywhere: bool = False) -> list[socket.socket]:
     """The sockets that systemd opened for this process, none if it did not (sd_listen_fds(3)).
 
     The variables that tell of them are removed from *environment*, and no child gets the sockets. Raises CannotListen
-    where one is not what it should be: other machines could reach it, or it does not listen.
+    where one is not what it should be: it does not listen, or other machines could reach it, unless *anywhere*.
     """
     told = {name: environment.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
     if told["LISTEN_PID"] != str(os.getpid()) or not told["LISTEN_FDS"].isdecimal():
         return []
-    return [_inherited(fd) for fd in range(_FIRST_FD, _FIRST_FD + int(told["LISTEN_FDS"]))]
+    return [_inherited(fd, anywhere=anywhere) for fd in range(_FIRST_FD, _FIRST_FD + int(told["LISTEN_FDS"]))]
 
 
 def _socket_file(listen: str) -> SocketFile:
@@ -114,17 +122,18 @@ def _socket_file(listen: str) -> SocketFile:
     return SocketFile(Path(os.path.normpath(listen)))
 
 
-def _loopback(host: str) -> str:
+def _host(host: str, *, anywhere: bool) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise ValueError(f"must be an address of this machine alone, in numbers: {_REMEDY}") from None
-    if not address.is_loopback or "%" in host:
+        alone = "" if anywhere else " alone"
+        raise ValueError(f"must be an address of this machine{alone}, in numbers: {_REMEDY}") from None
+    if "%" in host or not (anywhere or address.is_loopback):
         raise ValueError(f"must be an address that only this machine can reach, and {host} is not: {_REMEDY}")
     return str(address)
 
 
-def _open_port(address: Loopback) -> socket.socket:
+def _open_port(address: Port) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Without it a restart would find its own old connections in the way for a minute.
@@ -166,7 +175,7 @@ def _remove_dead(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _inherited(fd: int) -> socket.socket:
+def _inherited(fd: int, *, anywhere: bool) -> socket.socket:
     try:
         sock = socket.socket(fileno=fd)
         sock.set_inheritable(False)
@@ -180,7 +189,7 @@ def _inherited(fd: int) -> socket.socket:
         raise CannotListen(f"descriptor {fd} from systemd does not listen: ListenStream= and Accept=no are wanted")
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         try:
-            _loopback(str(sock.getsockname()[0]))
+            _host(str(sock.getsockname()[0]), anywhere=anywhere)
         except ValueError as error:
             name = sock.getsockname()
             sock.close()

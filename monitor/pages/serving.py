@@ -1,7 +1,7 @@
-"""Serves an application on sockets that only this machine can reach, in a thread of its own.
+"""Serves an application on sockets, in a thread of its own.
 
-Nobody can hold it up: a connection lives for a few seconds, there are only so many, and no request has a body. Heavy to
-import (some 20 MB): only where something is to be served.
+Nobody can hold it up: as served here by default, a connection lives for a few seconds, there are only so many, and no
+request has a body. Heavy to import (some 20 MB): only where something is to be served.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.pages.endpoints import Known, make_app
 from monitor.pages.listening import BACKLOG, SocketFile, is_at, open_listener, parse, take_inherited
 
 log = logging.getLogger(__name__)
@@ -35,18 +34,20 @@ MAX_HEAD_BYTES: Final = 8192
 _END_S: Final = 2
 
 
-class _Impatient(H11Protocol):
-    """A connection with an end. uvicorn itself waits for ever for a request."""
+class Impatient(H11Protocol):
+    """A connection with an end, for answers that take milliseconds. uvicorn itself waits for ever for a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+        """It begins, and its end is set."""
         super().connection_made(transport)
         self.born_s: float = self.loop.time()
         self._end = self.loop.call_later(CONNECTION_S, transport.abort)
         if len(self.connections) > MAX_CONNECTIONS:
-            ours: list[_Impatient] = [one for one in self.connections if isinstance(one, _Impatient)]
+            ours: list[Impatient] = [one for one in self.connections if isinstance(one, Impatient)]
             min(ours, key=lambda one: one.born_s).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended by itself."""
         self._end.cancel()
         super().connection_lost(exc)
 
@@ -72,13 +73,19 @@ class _UvicornServer(uvicorn.Server):
 class Serving:
     """An application on *sockets*, which belong to it from now on; *files* are removed when it ends."""
 
-    def __init__(self, app: ASGIApp, sockets: Sequence[socket.socket], files: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sockets: Sequence[socket.socket],
+        files: Sequence[Path] = (),
+        http: type[H11Protocol] = Impatient,
+    ) -> None:
         self._sockets = list(sockets)
         self._files = list(files)
         self._server = _UvicornServer(
             uvicorn.Config(
                 app,
-                http=_Impatient,
+                http=http,
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -114,26 +121,34 @@ class Serving:
             self._server.run(sockets=self._sockets)
         except Exception:
             # The recordings do not need these pages: the daemon goes on without.
-            log.exception("The pages for monitoring ended", extra={"event": "bug"})
+            log.exception("What was served over HTTP ended", extra={"event": "bug"})
 
 
-def serve(listen: str, environment: MutableMapping[str, str], known: Known) -> Serving | None:
-    """What *known* tells, served at *listen* (``web.listen``; "" is nowhere) and on the sockets that systemd opened.
+def serve(
+    listen: str,
+    environment: MutableMapping[str, str],
+    app: ASGIApp,
+    *,
+    anywhere: bool = False,
+    http: type[H11Protocol] = Impatient,
+) -> Serving | None:
+    """*app*, served at *listen* (``web.listen``; "" is nowhere) and on the sockets that systemd opened.
 
-    None where there is neither. The variables that tell of systemd's sockets are removed from *environment*. Raises
-    CannotListen, whose message is for the operator.
+    None where there is neither. The variables that tell of systemd's sockets are removed from *environment*. Other
+    machines may reach it only with *anywhere*: then *app* has a login. *http* says how patient it is with connections.
+    Raises CannotListen, whose message is for the operator.
     """
-    sockets = take_inherited(environment)
+    sockets = take_inherited(environment, anywhere=anywhere)
     files: list[Path] = []
-    address = parse(listen) if listen else None
+    address = parse(listen, anywhere=anywhere) if listen else None
     if address is not None and not any(is_at(sock, address) for sock in sockets):
         sockets.append(open_listener(address))
         files += [address.path] if isinstance(address, SocketFile) else []
     if not sockets:
         return None
-    serving = Serving(make_app(known), sockets, files)
+    serving = Serving(app, sockets, files, http)
     serving.start()
-    log.info("Serving /metrics, /healthz and /readyz on %s", _places(sockets), extra={"event": "web_ready"})
+    log.info("Serving on %s", _places(sockets), extra={"event": "web_ready"})
     return serving
 
 

@@ -21,6 +21,7 @@ from tests.recordings import Clip, Sound, Told, ask, ask_all, faster, joined, no
 N_CROWD: Final = 41
 MEETING_H: Final = 3
 MEETING_STEP_S: Final = 16.0
+N_ARCHIVE: Final = 28
 N_BATCH: Final = 7
 """Windows of the meeting in a batch at the most: 90 s in all, 12.2 s each without the padding."""
 
@@ -37,6 +38,8 @@ ASKED: Final = (
     replace(PLAIN, quality="careful", beam_size=3),
     replace(PLAIN, quality="faithful"),
     replace(PLAIN, word_timestamps=True, task="translate"),
+    replace(PLAIN, task="both"),
+    replace(PLAIN, task="both", quality="faithful"),
 )
 
 
@@ -92,7 +95,7 @@ def transcripts(told: Mapping[str, Told]) -> dict[str, Transcript]:
 
 def sampled(transcript: Transcript) -> bool:
     """Whether chance had a hand in it."""
-    return any(segment.temperature > 0 for segment in transcript.segments)
+    return any(segment.temperature > 0 for segment in (*transcript.segments, *transcript.translation))
 
 
 @pytest.mark.parametrize(("max_batch", "lanes"), [(8, 2), (3, 1)])
@@ -179,6 +182,56 @@ def test_a_memo_does_not_wait_for_a_meeting(
         assert isinstance(asked.result().error, JobCancelled)
     assert max(n_between[:-1]) <= 2 * N_BATCH, n_between
     assert n_between[-1] <= 3 * N_BATCH, n_between
+
+
+@dataclass
+class Archive:
+    """Recordings of one person, all open at once; nobody waits for their end."""
+
+    wanted: Request
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    n_windows: int = 0
+
+    def run(self, engine: Engine) -> Told:
+        """The end of one of them; blocks until it is cancelled."""
+        return ask(engine, self.wanted, progress=self._advance, cancelled=self.cancelled)
+
+    def _advance(self, _done_s: float, _total_s: float) -> None:
+        with self.changed:
+            self.n_windows += 1
+            self.changed.notify_all()
+
+    def wait(self, n_more: int) -> int:
+        """Until so many more windows are done; how many there are then."""
+        with self.changed:
+            before = self.n_windows
+            assert self.changed.wait_for(lambda: self.n_windows >= before + n_more, timeout=120)
+            return self.n_windows
+
+
+def test_an_archive_of_one_person_does_not_hold_up_the_memo_of_another(
+    one_lane: Engine, clips: Mapping[str, Clip], tmp_path: Path
+) -> None:
+    """Though 28 of its recordings are open: for its language and for its text the memo lets one batch pass each."""
+    memo = replace(request(tmp_path, "memo", clips["memo"].sound, PLAIN), person="/in/Ben")
+    undisturbed = ask(one_lane, memo)
+    part = clips["lecture"].sound[: 6 * SAMPLE_RATE_HZ]
+    sound, step = joined(*[joined(part, silence(4.0))] * 30), 10 * SAMPLE_RATE_HZ
+    spans = [Span(n * step, n * step + len(part)) for n in range(30)]
+    asked = replace(request(tmp_path, "archive", sound, replace(PLAIN, language="en"), spans), person="/in/archive")
+    archive = Archive(asked)
+    with ThreadPoolExecutor(N_ARCHIVE) as pool:
+        asked_all = [pool.submit(archive.run, one_lane) for _ in range(N_ARCHIVE)]
+        try:
+            before = archive.wait(N_BATCH)
+            told = ask(one_lane, memo)
+            n_between = archive.n_windows - before
+        finally:
+            archive.cancelled.set()
+        assert all(isinstance(one.result().error, JobCancelled) for one in asked_all)
+    assert told == undisturbed
+    assert n_between <= 4 * N_BATCH, n_between
 
 
 def test_a_cancelled_meeting_ends_between_batches_and_harms_nobody(

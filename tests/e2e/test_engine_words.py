@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -160,6 +160,28 @@ def test_a_translation_is_in_english(
     assert end.transcript.language == "es"
     assert {"today", "garden"} <= set(words_of(end.text)), end.text
     assert not {"hoy", "mucho", "niños", "jardín"} & set(words_of(end.text))
+
+
+@pytest.mark.parametrize("quality", ["fast", "careful", "faithful"])
+def test_a_text_and_its_translation_come_together(
+    engine: Engine, clips: Mapping[str, Clip], tmp_path: Path, quality: Quality
+) -> None:
+    """The text is the very one of a recording that is only transcribed; lines of both are over the same speech."""
+    plain, names = JobOptions(quality=quality), ("voice-note", "greeting", "memo")
+    both = replace(plain, task="both")
+    text = ask_all(engine, {name: request(tmp_path, name, clips[name].sound, plain) for name in names})
+    ends = ask_all(engine, {name: request(tmp_path, name, clips[name].sound, both) for name in names})
+    for name, end in ends.items():
+        assert end.transcript is not None, end.error
+        assert replace(end.transcript, translation=()) == text[name].transcript
+        segments, english = end.transcript.segments, end.transcript.translation
+        assert abs(english[0].start_s - segments[0].start_s) <= NEAR_S
+        assert abs(english[-1].end_s - segments[-1].end_s) <= NEAR_S
+        assert (english == segments) == (name == "memo")
+    said = {name: set(words_of(text_of(end.transcript.translation))) for name, end in ends.items() if end.transcript}
+    assert {"good", "morning"} <= said["voice-note"]
+    assert {"children", "garden"} <= said["greeting"]
+    assert not {"morgen", "heute", "hoy", "mucho"} & (said["voice-note"] | said["greeting"])
 
 
 def test_the_language_is_that_of_the_speech_however_late(

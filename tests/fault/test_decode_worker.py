@@ -131,7 +131,7 @@ def test_the_worker_is_under_limits(pools: Pools) -> None:
     hard = {line[:26].strip(): line[47:68].strip() for line in lines}
     assert hard["Max core file size"] == "0"
     assert hard["Max open files"] == "64"
-    assert hard["Max file size"] == str(600 * 32_000 + 2**20)
+    assert hard["Max file size"] == str((2 * 600 + 30) * 32_000 + 2**20)
     assert int(hard["Max address space"]) <= 2 * 1024**3
     assert Path(f"/proc/{pid}/oom_score_adj").read_text(encoding="ascii").strip() == "300"
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 5

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.channel import Channel, ChannelClosed
@@ -119,7 +120,8 @@ class Fake:
             start_s, end_s = span.start / SAMPLE_RATE_HZ, span.end / SAMPLE_RATE_HZ
             segment = Segment(start_s, end_s, text, -0.1, 1.0, 0.0, 0.0)
             self.n_windows += 1
-            self.channel.send(to_message(WindowDone(job.id, (segment,), span.end, end_s)))
+            english = (replace(segment, text=f"English {n}"),) if job.options.task == "both" else ()
+            self.channel.send(to_message(WindowDone(job.id, (segment,), span.end, end_s, english)))
         return Done(job.id)
 
 

@@ -54,7 +54,7 @@ def publish(
     doubtful = [
         StoredSuspect(1, line.start_s, line.end_s, ("low_confidence",), line.text, 3.0, -0.7) for line in segments[:1]
     ]
-    store.publishing(job, [text], told, at, segments, suspects=doubtful)
+    store.publishing(job, [text], told, at, segments, b"packed", doubtful)
     store.finish(job, told, at)
 
 

@@ -25,9 +25,11 @@ class Clock:
 class Recording(threading.Thread):
     """Begins when it may, then does what it is told."""
 
-    def __init__(self, ahead: Ahead, name: str, begun: list[str], source_bytes: int = SHORT) -> None:
+    def __init__(
+        self, ahead: Ahead, name: str, begun: list[str], source_bytes: int = SHORT, person: bytes = b""
+    ) -> None:
         super().__init__(name=name, daemon=True)
-        self.ahead, self.begun, self.source_bytes = ahead, begun, source_bytes
+        self.ahead, self.begun, self.source_bytes, self.person = ahead, begun, source_bytes, person
         self.may_leave = threading.Event()
         self.share: Share | None = None
         before = ahead.n_waiting + len(begun)
@@ -36,7 +38,7 @@ class Recording(threading.Thread):
 
     def run(self) -> None:
         """Inside until told to leave."""
-        with self.ahead.admitted(self.source_bytes, threading.Event()) as share:
+        with self.ahead.admitted(self.source_bytes, threading.Event(), self.person) as share:
             self.share = share
             self.begun.append(self.name)
             self.may_leave.wait(20)
@@ -153,3 +155,28 @@ def test_those_who_wait_can_be_sent_away() -> None:
         pass
     first.decoded(10)
     first.leave()
+
+
+def test_persons_take_turns_at_the_decoders() -> None:
+    """Who has one there waits for who has none, whoever came first."""
+    ahead = Ahead(2, MAX_BYTES)
+    a, b = ahead.enter(SHORT, b"archive"), ahead.enter(SHORT, b"archive")
+    c, other = ahead.enter(SHORT, b"archive"), ahead.enter(SHORT, b"anna")
+    assert [share.decoding for share in (a, b, c, other)] == [True, True, False, False]
+    ahead.decoded(a, 10)
+    assert (c.decoding, other.decoding) == (False, True)
+    ahead.decoded(other, 10)
+    assert c.decoding
+
+
+def test_nobodys_long_recordings_fill_the_disk() -> None:
+    """One person has as much as is left at the most; the rest is for the next, and for whoever has no name."""
+    ahead = Ahead(4, MAX_BYTES)
+    for _ in range(2):
+        ahead.decoded(ahead.enter(LONG, b"archive"), MAX_BYTES // 4)
+    third = ahead.enter(LONG, b"archive")
+    meeting = ahead.enter(LONG, b"anna")
+    memo = ahead.enter(SHORT, b"archive")
+    assert [share.decoding for share in (third, meeting, memo)] == [False, True, True]
+    ahead.leave(third)
+    assert ahead.n_waiting == 0

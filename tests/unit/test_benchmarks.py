@@ -23,6 +23,7 @@ from benchmarks import (
     corpus,
     day,
     engine_door,
+    fairness,
     figures,
     ladder,
     match,
@@ -388,3 +389,15 @@ def test_settings_that_the_engine_has_not_are_refused(tmp_path: Path) -> None:
         engine_door.engine_settings(engine_door.Wanted("base", tmp_path, engine={"warp": 9}))
     with pytest.raises(engine_door.UnknownSettingError, match="warp"):
         engine_door.job_options(engine_door.Wanted("base", tmp_path, job={"warp": 9}), "en")
+
+
+def test_nobody_waits_for_an_archive_but_who_dropped_it() -> None:
+    """The first hours of the day, with a small archive: each memo is done in a minute, however many come before it."""
+    drops = [drop for drop in fairness.day(20.0) if drop.at_s < 2 * 3600.0]
+    ways = dict(fairness.simulated(drops, 20.0))
+    assert all(len(found) == len(drops) for found in ways.values())
+    first, ours = (fairness.table(ways[name]) for name in ("first come", "ours"))
+    assert first["all memos"].most_s > 1800.0
+    assert ours["all memos"].most_s < 60.0
+    assert ours["archive"].most_s < 1.3 * first["archive"].most_s
+    assert fairness.day(200.0) == fairness.day(200.0)

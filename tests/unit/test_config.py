@@ -85,6 +85,7 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         model = "small"
         language = "de"
         task = "translate"
+        priority = "low"
         quality = "careful"
         beam_size = 1
         multilingual = true
@@ -95,6 +96,9 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         paragraph_pause_s = 0
         paragraph_times = true
         list_suspects = true
+        speakers = "off"
+        speaker_names = ["Anna", "Ben"]
+        tracks = true
         subtitle_line_chars = 37
         subtitle_line_chars_cjk = 13
         subtitle_lines = 1
@@ -148,6 +152,15 @@ def test_every_key_can_be_set_in_the_file(write: Write, tmp_path: Path) -> None:
         deadline_s = 60
         [web]
         listen = "127.0.0.1:8765"
+        pages = false
+        login = ["password", "proxy"]
+        users_file = "who"
+        tokens_file = "what"
+        proxy_header = "X-User"
+        proxy_from = ["socket", "10.0.0.7"]
+        proxy_actors = ["anna"]
+        hosts = ["texts.example.org"]
+        https = true
         [[inbox]]
         path = "/srv/a"
         recursive = false
@@ -404,7 +417,7 @@ def test_a_wrong_value_in_a_variable_names_the_variable(elsewhere: Path, name: s
         ("[options]\nmodel = ''", ["options.model = ''", "at least 1 character"]),
         ("[options]\nmodel = 5", ["options.model = 5", "valid string"]),
         ("[options]\nlanguage = 'german'", ["options.language = 'german'", "language code", "leave it out to detect"]),
-        ("[options]\ntask = 'sing'", ["options.task = 'sing'", "'transcribe' or 'translate'"]),
+        ("[options]\ntask = 'sing'", ["options.task = 'sing'", "'transcribe', 'translate' or 'both'"]),
         ("[options]\nbeam_size = 0", ["options.beam_size = 0"]),
         ("[options]\nbeam_size = 21", ["options.beam_size = 21"]),
         ("[options]\nword_timestamps = 1", ["options.word_timestamps = 1", "boolean"]),

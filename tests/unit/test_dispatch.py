@@ -406,6 +406,33 @@ def test_never_more_than_so_many_in_hand(office: Office) -> None:
     office.wait(N_IN_HAND - 1)
 
 
+def test_one_person_leaves_places_to_the_next(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive has half of them; whoever comes then begins at once, and an inbox may allow fewer."""
+    monkeypatch.setattr(office.dispatcher, "_n_in_hand", 8)
+    monkeypatch.setattr(office.dispatcher, "_most_each", lambda: {b"/few": 1})
+    office.work = until_cancelled
+
+    def drop(person: bytes, n_jobs: int, length_s: float, inbox: bytes = b"/inbox") -> None:
+        jobs = [NewJob(person + b"/%d.wav" % n, inbox, Fingerprint(1, 2, 3, 4, n), {}, "d", 3) for n in range(n_jobs)]
+        office.store.enqueue([replace(job, person=person, expected_s=length_s) for job in jobs], AT)
+        office.dispatcher.step(0)
+
+    def n_of(person: bytes) -> int:
+        return sum(one.job.person == person for one in office.dispatcher.activities())
+
+    drop(b"/archive", 20, 7200.0)
+    assert n_of(b"/archive") == 4
+    drop(b"/few", 3, 20.0, b"/few")
+    assert n_of(b"/few") == 1
+    drop(b"/anna", 1, 20.0)
+    drop(b"/ben", 1, 3600.0)
+    assert (n_of(b"/anna"), n_of(b"/ben"), n_of(b"/archive")) == (1, 1, 4)
+    for activity in office.dispatcher.activities():
+        activity.cancel()
+    office.wait(7)
+    assert {office.job(one.job.id).state for one in office.dispatcher.activities()} <= {JobState.CANCELLED}
+
+
 def test_a_step_ends_however_soon_the_jobs_do(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of thousands that end at once, of a share that is gone, say: the loop still shows that it is alive."""
     claim = office.store.claim
@@ -686,7 +713,7 @@ def test_a_stop_sends_back_what_was_not_begun(office: Office) -> None:
 
 def test_a_job_that_hangs_in_a_share_takes_no_place(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for as many as before, the others go on, and a stop does not wait for those that hang."""
-    monkeypatch.setattr(shares_module, "SILENT_S", 0.05)
+    monkeypatch.setattr(shares_module, "SILENT_S", 0.5)
     answers = threading.Event()
 
     def hang(activity: Activity, shop: Workshop) -> Result:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,19 @@ def test_a_death_costs_no_finished_window(build: Build) -> None:
     assert [segment.start_s for segment in transcript.segments] == [0.0, 1.0, 2.0]
     assert len(set(pids(transcript))) == 2
     assert transcript.language_probability == 0.75
+
+
+def test_a_translation_survives_a_death_with_its_text(build: Build) -> None:
+    """The checkpoint has both of a window, or neither."""
+    engine = build()
+    asked = request("die:2")
+    asked, checkpoint = replace(asked, options=replace(asked.options, task="both")), Checkpoint()
+    with pytest.raises(EngineDied):
+        run(engine, asked, checkpoint)
+    assert (len(checkpoint.segments), len(checkpoint.translation)) == (2, 2)
+    transcript = run(engine, asked, checkpoint)
+    assert [line.text for line in transcript.translation] == ["English 0", "English 1", "English 2"]
+    assert [line.start_s for line in transcript.translation] == [line.start_s for line in transcript.segments]
 
 
 def test_two_jobs_in_a_dying_engine_are_both_suspects(build: Build, tmp_path: Path) -> None:

@@ -10,13 +10,25 @@ import pytest
 
 from daemon.engine.batching import BatchLimit
 from daemon.engine.board import Board
+from daemon.engine.decoding import Decoder
 from daemon.engine.job import run_job
 from daemon.engine.lanes import Lanes
 from daemon.engine.protocol import Job, LanguageFound, WindowDone
 from daemon.errors import ConfigError, JobCancelled
 from daemon.options import JobOptions
 from daemon.transcript import SAMPLE_RATE_HZ, Span
-from tests.unit.whisper_fake import LANGUAGE_TOKENS, SOT, Call, FakeWhisper, Said, decoder_of, said, timed
+from tests.unit.whisper_fake import (
+    LANGUAGE_TOKENS,
+    NO_TIMESTAMPS,
+    SOT,
+    TRANSLATE,
+    Call,
+    FakeWhisper,
+    Said,
+    decoder_of,
+    said,
+    timed,
+)
 
 Emitted = list[LanguageFound | WindowDone]
 
@@ -340,3 +352,90 @@ def test_the_original_algorithm_hears_on_from_where_its_text_ends(engine: Engine
     engine.whisper.answer = lambda item, _s, _prompt: timed((0.0, " we went home and then we slept for long", 14.0))
     engine.run(job_for(spool, (1, 15), quality="faithful"))
     assert heard_seconds(engine) == [1]
+
+
+def in_both(item: float, duration_s: float, prompt: tuple[int, ...]) -> Said:
+    """As `tell`, in two languages, with times where they are asked for."""
+    place = "heard" if TRANSLATE in prompt else "at"
+    text = " ".join([f"{place} {second_of(item)}", *NUMBERS[: round(1.2 * duration_s)]])
+    return said(text) if NO_TIMESTAMPS in prompt else timed((0.0, " " + text, duration_s))
+
+
+def english(emitted: Emitted) -> list[str]:
+    """The first two words of each line of the translation."""
+    return [" ".join(line.text.split()[:2]) for report in done(emitted) for line in report.translation]
+
+
+@pytest.mark.parametrize("quality", ["fast", "careful", "faithful"])
+def test_both_come_window_by_window(engine: Engine, spool: Path, quality: str) -> None:
+    """The text as if it were alone, and its translation at the same times."""
+    engine.whisper.answer = in_both
+    text = done(engine.run(job_for(spool, *FIVE, language="de", quality=quality)))
+    both = done(engine.run(job_for(spool, *FIVE, language="de", quality=quality, task="both")))
+    assert [replace(report, translation=()) for report in both] == text
+    assert english([*both]) == ["heard 1", "heard 10", "heard 20", "heard 30", "heard 40"]
+    times = [[(line.start_s, line.end_s) for line in report.segments] for report in both]
+    assert [[(line.start_s, line.end_s) for line in report.translation] for report in both] == times
+
+
+@pytest.mark.parametrize("quality", ["fast", "faithful"])
+def test_a_job_for_both_resumes_after_any_window(engine: Engine, spool: Path, quality: str) -> None:
+    """Text and translation are finished together."""
+    engine.whisper.answer = in_both
+    wanted: dict[str, Any] = {"language": "de", "task": "both", "quality": quality}
+    whole = done(engine.run(job_for(spool, *FIVE, **wanted)))
+    for n, report in enumerate(whole):
+        assert done(engine.run(job_for(spool, *FIVE, next_sample=report.next_sample, **wanted))) == whole[n + 1 :]
+
+
+def test_the_translation_of_a_faithful_text_is_of_the_stretch_that_it_covers(engine: Engine, spool: Path) -> None:
+    """Else what comes after its last time would be translated twice."""
+
+    def answer(item: float, duration_s: float, prompt: tuple[int, ...]) -> Said:
+        if NO_TIMESTAMPS in prompt:
+            return in_both(item, duration_s, prompt)
+        text, reach_s = f" at {second_of(item)} " + " ".join(NUMBERS), min(duration_s, 20.0)
+        return timed((0.0, text, reach_s), (reach_s, " and so on", min(duration_s, 25.0)))
+
+    engine.whisper.answer = answer
+    engine.run(job_for(spool, (0, 60), quality="faithful", language="de", task="both"))
+    heard = [second_of(call.items[0]) for call in engine.whisper.calls if TRANSLATE not in call.prompts[0]]
+    translated = {second_of(call.items[0]) for call in engine.whisper.calls if TRANSLATE in call.prompts[0]}
+    assert (heard, translated) == ([0, 25, 50], {0, 25, 50})
+
+
+def test_windows_in_english_are_their_own_translation(engine: Engine, spool: Path) -> None:
+    """Of a recording in two languages only the other windows are asked for twice."""
+    engine.whisper.answer = in_both
+    engine.whisper.languages = {item_at(1): {"en": 1.0}, item_at(20): {"en": 1.0}}
+    emitted = engine.run(job_for(spool, *FIVE, language=None, multilingual=True, task="both"))
+    assert english(emitted) == ["at 1", "heard 10", "at 20", "heard 30", "heard 40"]
+    assert starts(emitted) == ["at 1", "at 10", "at 20", "at 30", "at 40"]
+
+
+def test_speech_that_a_text_leaves_out_is_translated_too(engine: Engine, spool: Path) -> None:
+    """The parts that are kept have their own translations."""
+
+    def answer(item: float, duration_s: float, prompt: tuple[int, ...]) -> Said:
+        return in_both(item, duration_s, prompt) if duration_s <= 12 else said("at 1 a b c d e f g h")
+
+    engine.whisper.answer = answer
+    emitted = engine.run(job_for(spool, (1, 15), language="de", task="both"))
+    assert [place for place in english(emitted) if place.startswith("heard")] == ["heard 1", "heard 4"]
+
+
+def test_a_model_for_english_alone_does_not_translate(engine: Engine, spool: Path) -> None:
+    """It is said before any work; a recording that is known to be in English needs no translation."""
+    engine.decoder = replace_languages(engine, "en")
+    for task in ("translate", "both"):
+        with pytest.raises(ConfigError, match="cannot translate: choose one without"):
+            engine.run(job_for(spool, (1, 6), language=None, task=task))
+    assert engine.whisper.encoded == []
+    emitted = engine.run(job_for(spool, (1, 6), language="en", task="both"))
+    assert starts(emitted) == english(emitted) == ["at 1"]
+
+
+def replace_languages(engine: Engine, *codes: str) -> Decoder:
+    """A decoder for a model that knows only these."""
+    model = engine.decoder._model  # pyright: ignore[reportPrivateUsage]  # the fake one
+    return Decoder(replace(model, languages=frozenset(codes)))

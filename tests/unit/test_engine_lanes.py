@@ -1,6 +1,7 @@
 import random
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from daemon.engine.board import Board
 from daemon.engine.decoding import Decoder, WindowRequest
 from daemon.engine.guards import Check
 from daemon.engine.lanes import Lanes, is_out_of_memory
-from daemon.engine.passes import FIRST_BEAM, Pass, passes_of
+from daemon.engine.passes import FIRST_BEAM, Pass, passes_of, translation_passes
 from daemon.options import Quality
 from tests.unit.whisper_fake import (
     LANGUAGE_TOKENS,
@@ -405,7 +406,7 @@ def test_languages_and_tasks_share_a_batch_and_prompts_of_one_length_do() -> Non
     whisper = FakeWhisper(answer=lambda item, _s, _prompt: said("\u4f60\u597d" if item == 8 else GOOD))
     answers(
         whisper,
-        window(1.0, language="de"),
+        window(1.0, language="de", quality="careful"),
         window(2.0, language="fr", task="translate"),
         window(3.0, prompt="abc"),
         window(4.0, prompt="xyz"),
@@ -414,9 +415,9 @@ def test_languages_and_tasks_share_a_batch_and_prompts_of_one_length_do() -> Non
         window(7.0, length_s=4.0),
         window(8.0, language="zh"),
     )
-    assert sorted(call.items for call in whisper.calls) == [(1.0, 2.0), (3.0, 4.0), (5.0,), (6.0,), (7.0,), (8.0,)]
+    assert sorted(call.items for call in whisper.calls) == [(1.0, 2.0, 6.0), (3.0, 4.0), (5.0,), (7.0,), (8.0,)]
     by_item = {call.items: call for call in whisper.calls}
-    assert [prompt[1:3] for prompt in by_item[1.0, 2.0].prompts][1] == (LANGUAGE_TOKENS["fr"], TRANSLATE)
+    assert [prompt[1:3] for prompt in by_item[1.0, 2.0, 6.0].prompts][1] == (LANGUAGE_TOKENS["fr"], TRANSLATE)
     assert by_item[3.0, 4.0].previous == ["abc", "xyz"]
 
 
@@ -517,3 +518,115 @@ def test_a_batch_has_no_more_places_than_its_frames_allow() -> None:
     board.close()
     lanes.run()
     assert (lanes.counts.n_windows, lanes.counts.n_places) == (1, 1)
+
+
+SPOKEN, ENGLISH = "guten Morgen meine Freunde", "good morning my friends"
+
+
+def in_both(item: float, _duration_s: float, prompt: tuple[int, ...]) -> Said:
+    """What each window says, and what it says in English."""
+    return said(ENGLISH if TRANSLATE in prompt else SPOKEN)
+
+
+def test_both_are_asked_of_what_the_encoder_made_once() -> None:
+    """The text is that of a window that is only transcribed; the translation comes with it."""
+    alone, both = FakeWhisper(answer=in_both), FakeWhisper(answer=in_both)
+    (text,) = answers(alone, window(language="de"))
+    (decoded,) = answers(both, window(language="de", task="both"))
+    assert replace(decoded, translation=None) == text
+    assert decoded.translation is not None
+    assert [line.text for line in decoded.translation.segments] == [ENGLISH]
+    assert both.encoded == alone.encoded == [(1.0, FIRST[1])]
+    assert ways(both) == [FIRST, (5, FIRST[1], 0.0)]
+
+
+@pytest.mark.parametrize("silent", [said(""), said("Untertitel im Auftrag des ZDF", no_speech_prob=0.9)])
+def test_nothing_is_translated_where_nobody_spoke(silent: Said) -> None:
+    """Nor where a text is thrown away."""
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: silent)
+    (decoded,) = answers(whisper, window(language="de", task="both"))
+    assert decoded.translation is not None
+    assert decoded.segments == decoded.translation.segments == ()
+    assert not any(TRANSLATE in prompt for call in whisper.calls for prompt in call.prompts)
+
+
+def test_a_text_in_english_is_its_own_translation() -> None:
+    """Nothing more is asked; also where the language of the window was only heard."""
+    whisper = FakeWhisper(answer=in_both, languages={2.0: {"en": 1.0}, 3.0: {"de": 1.0}})
+    known, heard, other = answers(
+        whisper, *(window(float(n), language="en" if n == 1 else "", task="both") for n in (1, 2, 3))
+    )
+    assert known.translation is not None
+    assert known.translation.segments == known.segments
+    assert heard.translation is not None
+    assert heard.translation.segments == heard.segments
+    assert other.translation is not None
+    assert text_of(other.translation) == ENGLISH
+    assert sum(TRANSLATE in prompt for call in whisper.calls for prompt in call.prompts) == 1
+
+
+def test_the_translation_begins_with_the_padding_that_the_text_needed() -> None:
+    """What was too narrow for the text is not tried again."""
+
+    def answer(item: float, _duration_s: float, prompt: tuple[int, ...]) -> Said:
+        if TRANSLATE in prompt:
+            return said(ENGLISH)
+        return said(SPOKEN, UNSURE)
+
+    whisper = FakeWhisper(answer=answer)
+    answers(whisper, window(language="de", task="both"))
+    assert ways(whisper) == [FIRST, WIDER, WHOLE, (5, 3000, 0.0)]
+    assert len(whisper.encoded) == 3
+
+
+def test_a_translation_is_asked_again_where_it_is_doubtful_itself() -> None:
+    """From what the encoder made for the text up to the last resort; the text stays as it is."""
+    whisper = FakeWhisper(answer=lambda _item, _s, prompt: said(LOOP if TRANSLATE in prompt else SPOKEN))
+    (decoded,) = answers(whisper, window(language="de", task="both"))
+    assert (text_of(decoded), decoded.suspect) == (SPOKEN, ())
+    assert decoded.translation is not None
+    assert decoded.translation.suspect == (Check.REPETITION, Check.SURPLUS)
+    assert ways(whisper)[:2] == [FIRST, (5, FIRST[1], 0.0)]
+    assert ways(whisper)[2:] == [way_of(one) for one in translation_passes("fast", 5)[1:]]
+
+
+@pytest.mark.parametrize(("score", "n_asked"), [(-1.1, 1), (-1.3, 2), (-1.6, 5)])
+def test_a_translation_may_be_less_probable_than_a_text(score: float, n_asked: int) -> None:
+    """It can be worded in many ways; more is asked of one that is hardly believed."""
+    whisper = FakeWhisper(
+        answer=lambda _item, _s, prompt: said(ENGLISH, score) if TRANSLATE in prompt else said(SPOKEN)
+    )
+    answers(whisper, window(language="de", task="both"))
+    assert len(whisper.calls) == 1 + n_asked
+
+
+def test_a_model_that_does_not_translate_is_found_out_and_not_asked_again() -> None:
+    """Its translation is the text in the language spoken; some models never learned more."""
+    text = "der Zug nach Berlin hat heute eine Stunde Verspaetung"
+    whisper = FakeWhisper(answer=lambda _item, _s, _prompt: said(text))
+    (decoded,) = answers(whisper, window(language="de", length_s=5.0, task="both"))
+    assert decoded.translation is not None
+    assert decoded.translation.suspect == (Check.UNTRANSLATED,)
+    assert (decoded.suspect, len(whisper.calls)) == ((), 2)
+
+
+def test_memory_that_runs_out_over_translations_loses_neither() -> None:
+    """They are asked again, fewer at a time; the texts that are there are not."""
+
+    def trouble(call: Call) -> None:
+        if len(call.items) > 1 and all(TRANSLATE in prompt for prompt in call.prompts):
+            raise RuntimeError("CUDA failed with error out of memory")
+
+    whisper = FakeWhisper(answer=in_both, trouble=trouble)
+    decoded = answers(whisper, *(window(float(n), language="de", task="both") for n in range(1, 5)))
+    assert [text_of(one) for one in decoded] == [SPOKEN] * 4
+    assert [text_of(one.translation) for one in decoded if one.translation] == [ENGLISH] * 4
+    assert sum(len(call.items) for call in whisper.calls) == 8
+
+
+def test_a_translation_counts_as_no_retry() -> None:
+    """But as work that was done."""
+    desk = Desk(FakeWhisper(answer=in_both))
+    desk.ask(window(language="de", task="both"))
+    desk.work()
+    assert (desk.lanes.counts.n_windows, desk.lanes.counts.n_retries) == (2, 0)

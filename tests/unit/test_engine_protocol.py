@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -29,7 +30,7 @@ SEGMENT = Segment(0.5, 1.5, "Hé", -0.1, 1.2, 0.0, 0.2, (Word(0.5, 1.0, "Hé", 0
 JOB = Job(7, "/spool/7", 160000, (Span(0, 100), Span(200, 300)), JobOptions(hotwords="Müller"), 100, "de")
 
 
-@pytest.mark.parametrize("command", [JOB, Cancel(7)])
+@pytest.mark.parametrize("command", [JOB, replace(JOB, person="/srv/in/Anna", weight=0.5), Cancel(7)])
 def test_commands_survive_the_wire(command: Job | Cancel) -> None:
     """What arrives equals what was sent, types and all."""
     assert parse_command(json.loads(json.dumps(to_message(command)))) == command
@@ -43,6 +44,7 @@ def test_commands_survive_the_wire(command: Job | Cancel) -> None:
         Heartbeat(),
         LanguageFound(7, "de", 0.98),
         WindowDone(7, (SEGMENT,), 100, 0.1),
+        WindowDone(7, (SEGMENT,), 100, 0.1, (replace(SEGMENT, text="in English"),)),
         Done(7),
         Failed(7, Failure.OUT_OF_MEMORY, "full"),
     ],

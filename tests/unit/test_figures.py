@@ -418,7 +418,7 @@ def test_a_sample_takes_a_few_milliseconds(room: Room) -> None:
 
 
 def test_a_long_history_is_not_counted_each_time(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends meanwhile is added; whoever asks for it gets it exactly."""
+    """What ends meanwhile is added; what a person changed shows at once to whoever asks."""
     transcribe(room.store, b"/srv/inbox/a.wav", "a")
     count_of = room.store.count_of
 
@@ -436,6 +436,8 @@ def test_a_long_history_is_not_counted_each_time(room: Room, monkeypatch: pytest
     transcribe(room.store, b"/srv/inbox/c.wav", "c")
     assert room.service.counts()[JobState.DONE] == 2
     room.pass_time(2.0)
+    assert room.service.counts(exact=True)[JobState.DONE] == 2
+    room.service.changed()
     assert room.service.counts(exact=True)[JobState.DONE] == 3
     transcribe(room.store, b"/srv/inbox/d.wav", "d")
     room.pass_time(200.0)

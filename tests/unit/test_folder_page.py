@@ -49,6 +49,18 @@ def harmless() -> State:
     )
 
 
+def test_what_waits_says_when_it_is_done_and_whether_it_comes_first() -> None:
+    """As far as anybody knows; one that waits for something else says that instead."""
+    waiting = (
+        Awaiting(b"soon.wav", left_s=120.0, first=True),
+        Awaiting(b"later.wav", left_s=None, last=True),
+        Awaiting(b"cut.mp4", Told("incomplete"), "incomplete", None, 60.0),
+    )
+    view = Writer(catalogue("en"), AT, BERLIN).view(State(folder=b"in", waiting=waiting, n_waiting=3))
+    (section,) = view.sections
+    assert [row.about for row in section.rows] == ["before the others, done in about 2 min", "after the others", ""]
+
+
 @pytest.mark.fault(54, "names that look like paths, in links of the page in the folder")
 def test_every_link_stays_in_the_folder_and_leads_to_the_file() -> None:
     """Relative, percent-encoded from the bytes of the name, and no scheme."""

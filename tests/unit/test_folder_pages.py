@@ -22,6 +22,7 @@ from daemon.intake.inbox import Inbox
 from daemon.intake.watcher import Watcher
 from daemon.locks import Owner
 from daemon.outputs import notes
+from daemon.pace import Forecast
 from storage.jobs import JobStore
 from storage.records import Job, JobState, Outcome, Output, Result, Told
 
@@ -403,3 +404,12 @@ def test_nothing_is_written_below_a_mount_that_is_lost(desk: Desk) -> None:
     desk.pass_time()
     assert "is the share mounted?" in desk.inbox.offline
     assert [path.name for path in desk.folder.iterdir()] == [PAGE_NAMES[1]]
+
+
+def test_what_waits_has_a_forecast_by_its_turn(desk: Desk) -> None:
+    """Where a speed is known; the short one is before the long one, and both are there at last."""
+    desk.live = Live(forecast=Forecast(10.0, {}))
+    desk.drop("long.mp3", b"x" * 11_200_000)
+    desk.drop("short.mp3", b"x" * 16_000)
+    desk.pass_time()
+    assert "== Waiting ==\n- short.mp3\n    done in about 10 s\n- long.mp3\n    done in about 1 min\n" in desk.text

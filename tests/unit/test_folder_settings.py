@@ -159,6 +159,9 @@ def test_the_digest_is_that_of_the_words_alone() -> None:
         ('model = "large-v3"', "only these are possible: base, small"),
         ('notify = ["done"]', "nobody is told of the recordings of this inbox"),
         ('notify_to = ["json://evil"]', "there is no such setting"),
+        ('priority = "high"', "before everybody else, so it is not for a folder to say"),
+        ('priority = "now"', 'only these are possible: "high", "normal", "low"'),
+        ("max_in_hand_each = 9", "there is no such setting"),
         ("subtitle_min_s = 8.0", "must not be less than subtitle_min_s, which is 8"),
         ("subtitle_max_s = nan", "must be a number"),
         ('hotwords = "a\\u0000b"', "no control characters may be in it"),
@@ -346,3 +349,19 @@ def test_settings_are_told_with_their_origin_those_that_were_chosen_first() -> N
         "language = none (default)",
     ]
     assert told_settings({"model": "base"}, {}) == ['model = "base"']
+
+
+def test_a_folder_may_be_low_and_high_where_the_inbox_says_so() -> None:
+    """Whoever puts himself behind the others harms nobody."""
+    assert of({ANNA: 'priority = "low"'}, ANNA).options()["priority"] == "low"
+    assert of({ANNA: 'priority = "high"'}, ANNA, may_set_high=True).options()["priority"] == "high"
+    assert of({ANNA: 'priority = "high"'}, ANNA, priority="high").options()["priority"] == "high"
+
+
+def test_a_job_knows_its_person_its_length_and_its_priority() -> None:
+    """By its folder or its owner, its size, and the settings that hold there."""
+    settings = resolved({ANNA: 'priority = "low"'}).settings
+    job = new_job(ANNA + b"/deep/a.mp3", Fingerprint(16_000_000, 2, 3, 4, 5), settings, 3, owner=1001)
+    assert (job.person, job.priority, job.expected_s) == (ANNA, -1, 1000.0)
+    by_owner = resolved({}, fair_by="owner").settings
+    assert new_job(ANNA + b"/a.mp3", job.fingerprint, by_owner, 3, owner=1001).person == b"owner:1001"

@@ -36,7 +36,7 @@ from daemon.intake.rules import Verdict, judge_folder
 from daemon.intake.watching import Watching
 from daemon.intake.writers import Writers, writers_of
 from daemon.locks import INBOX_MARKER, Owner
-from daemon.shares import Share
+from daemon.shares import Share, Touch
 from storage.errors import StorageBusy
 from storage.jobs import JobStore
 from storage.records import Fingerprint, Job, JobState, NewJob, Outcome, Output, Result
@@ -58,7 +58,7 @@ class Driven:
         self.now = 1000.0
         self.n_told = 0
         self.share = Share()
-        self.settle: Callable[[], None] = lambda: None
+        self.settle: Callable[[Touch], None] = lambda _touch: None
         self.begin("first")
 
     def begin(self, uuid: str) -> None:
@@ -1050,7 +1050,7 @@ def test_no_job_begins_before_the_inbox_is_seen(driven: Driven, tmp_path: Path) 
     driven.folder.mkdir()
     (tmp_path / "share" / ".tr-0123456789abcdef.part").touch()
     settled: list[int] = []
-    driven.settle = lambda: settled.append(len(list(driven.folder.glob(".tr-*.part"))))
+    driven.settle = lambda _touch: settled.append(len(list(driven.folder.glob(".tr-*.part"))))
     driven.begin("second")
     driven.pass_time(10)
     assert driven.inbox.looked.is_set()
@@ -1681,3 +1681,15 @@ def test_a_filesystem_that_does_not_tell_has_no_figures(monkeypatch: pytest.Monk
     assert Disk.of(b"/").free_inodes_ratio == 0.05  # type: ignore[union-attr]
     answer(f_blocks=0, f_bfree=0, f_bavail=0)
     assert Disk.of(b"/") is None
+
+
+def test_a_job_says_whose_it_is(driven: Driven) -> None:
+    """That of a file at the top goes by the file's owner, others by their folder."""
+    (driven.folder / "anna").mkdir()
+    driven.write("anna/a.mp3", b"x" * 16_000)
+    top = driven.write("b.mp3", b"x" * 32_000)
+    driven.pass_time()
+    jobs = {os.path.basename(job.path): job for job in driven.jobs()}
+    folder = os.fsencode(driven.folder)
+    assert (jobs[b"a.mp3"].person, jobs[b"a.mp3"].expected_s) == (folder + b"/anna", 1.0)
+    assert (jobs[b"b.mp3"].person, jobs[b"b.mp3"].expected_s) == (b"owner:%d" % top.stat().st_uid, 2.0)

@@ -27,7 +27,7 @@ from monitor.alert import Alert
 from monitor.figures import FIGURES, Key, Sample
 from monitor.pages import serving
 from monitor.pages.endpoints import Known, make_app, metric_name, shown_names
-from monitor.pages.listening import CannotListen, Loopback, SocketFile, open_listener, parse, take_inherited
+from monitor.pages.listening import CannotListen, Port, SocketFile, open_listener, parse, take_inherited
 from monitor.pages.serving import MAX_CONNECTIONS, Serving, serve
 
 MONITOR = Path(__file__).parents[2] / "monitor"
@@ -99,7 +99,7 @@ def free_port() -> int:
 def site() -> Iterator[Site]:
     told = Told()
     port = free_port()
-    serving = serve(f"127.0.0.1:{port}", {}, told.known())
+    serving = serve(f"127.0.0.1:{port}", {}, make_app(told.known()))
     assert serving is not None
     yield Site(told, port, serving)
     serving.close()
@@ -292,15 +292,15 @@ def test_nothing_is_told_twice_and_the_end_is_the_end(site: Site) -> None:
 @pytest.mark.parametrize(
     ("listen", "address"),
     [
-        ("127.0.0.1:8765", Loopback("127.0.0.1", 8765)),
-        ("localhost:1", Loopback("127.0.0.1", 1)),
-        ("127.9.9.9:65535", Loopback("127.9.9.9", 65535)),
-        ("[::1]:8765", Loopback("::1", 8765)),
+        ("127.0.0.1:8765", Port("127.0.0.1", 8765)),
+        ("localhost:1", Port("127.0.0.1", 1)),
+        ("127.9.9.9:65535", Port("127.9.9.9", 65535)),
+        ("[::1]:8765", Port("::1", 8765)),
         ("/run/transcribed/web.sock", SocketFile(Path("/run/transcribed/web.sock"))),
     ],
 )
-def test_addresses_of_this_machine_are_taken(listen: str, address: Loopback | SocketFile) -> None:
-    """Loopback and socket files."""
+def test_addresses_of_this_machine_are_taken(listen: str, address: Port | SocketFile) -> None:
+    """Port and socket files."""
     assert parse(listen) == address
     assert listen.startswith("localhost") or str(address) == listen
 
@@ -338,7 +338,7 @@ def test_a_port_that_is_taken_is_said_in_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListen, match=rf"127.0.0.1:{port}: cannot listen there: .*in use.*web.listen"):
-            serve(f"127.0.0.1:{port}", {}, Told().known())
+            serve(f"127.0.0.1:{port}", {}, make_app(Told().known()))
 
 
 def ask_file(path: Path, request: bytes) -> bytes:
@@ -352,7 +352,7 @@ def ask_file(path: Path, request: bytes) -> bytes:
 def test_a_socket_file_serves_and_is_for_the_group_alone(tmp_path: Path) -> None:
     """Whoever may open it is answered, under whatever name; it is gone afterwards."""
     path = tmp_path / "web.sock"
-    serving = serve(str(path), {}, Told().known())
+    serving = serve(str(path), {}, make_app(Told().known()))
     assert serving is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     answer = ask_file(path, b"GET /healthz HTTP/1.1\r\nHost: metrics.example\r\nConnection: close\r\n\r\n")
@@ -383,19 +383,20 @@ def test_without_systemd_nothing_is_inherited(monkeypatch: pytest.MonkeyPatch) -
     environment = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web", "HOME": "/"}
     assert take_inherited(environment) == []
     assert environment == {"HOME": "/"}
-    assert serve("", {}, Told().known()) is None
+    assert serve("", {}, make_app(Told().known())) is None
 
 
 Started = tuple[dict[str, Any], Callable[[], int]]
 
 CHILD = """
 import json, os, sys, subprocess
-from monitor.pages.endpoints import Known
+from monitor.pages.endpoints import Known, make_app
 from monitor.pages.listening import CannotListen
 from monitor.pages.serving import serve
 os.environ["LISTEN_PID"] = str(os.getpid())
 try:
-    serving = serve(os.environ.pop("LISTEN"), os.environ, Known("1", lambda: None, lambda: "", lambda: "not yet"))
+    app = make_app(Known("1", lambda: None, lambda: "", lambda: "not yet"))
+    serving = serve(os.environ.pop("LISTEN"), os.environ, app)
 except CannotListen as error:
     print(json.dumps({"error": str(error)}))
     sys.exit()
@@ -485,7 +486,7 @@ def test_a_descriptor_from_systemd_that_is_no_listener_is_refused(tmp_path: Path
         assert "does not listen" in said["error"]
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:8765", "8765", "example.org:80"])
+@pytest.mark.parametrize("listen", ["0.0.0.0", "8765", "example.org:80"])
 def test_a_wrong_address_is_the_operators_to_mend(tmp_path: Path, listen: str) -> None:
     """It is refused with the configuration, before anything starts (exit code 78), with what would be right."""
     file = tmp_path / "transcribed.toml"

@@ -301,6 +301,19 @@ def test_a_reader_that_does_not_end_cannot_fill_the_disk(path: Path) -> None:
         assert os.stat(f"{path}-wal").st_size <= 2 * WAL_BYTES
 
 
+def test_a_picture_needs_few_of_many_rows(history: MetricsHistory, reader: MetricsReader) -> None:
+    """With a limit some rows are passed over, evenly, whatever the time between them; without it none."""
+    for number in range(100):
+        history.add(sample(AT + timedelta(seconds=7 * number), {CPU: number / 100}), Judgement())
+    since, until = AT, AT + timedelta(seconds=700)
+    (everything,) = reader.series(CPU.name, since, until)
+    (some,) = reader.series(CPU.name, since, until, most_rows=10)
+    assert len(everything.points) == 100
+    assert 10 <= len(some.points) <= 11
+    apart = {round((b.at - a.at).total_seconds()) for a, b in itertools.pairwise(some.points)}
+    assert max(apart) <= 77
+
+
 def filled(path: Path, table: str, times: Iterable[datetime]) -> sqlite3.Connection:
     """A file with rows of 2 kB at these *times*, in a transaction."""
     connection = open_to_write(path)

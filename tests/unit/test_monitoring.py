@@ -23,7 +23,8 @@ from daemon.engine.client import EngineStatus
 from daemon.errors import ConfigError
 from daemon.figures import ServiceFigures, Sources
 from daemon.health import HistoryHealth
-from daemon.monitoring import LATE_INTERVALS, LATE_S, Monitoring, open_pages
+from daemon.monitoring import LATE_INTERVALS, LATE_S, Monitoring
+from daemon.opening import open_pages
 from daemon.outputs.kept import KeptDocuments
 from monitor.alert import Alert, Judgement
 from monitor.figures import Key, Sample
@@ -225,8 +226,8 @@ def test_the_pages_say_how_it_is(daemon: Daemon) -> None:
     assert open_pages(daemon.config(), {}, monitoring, str, str) is None
     path = daemon.root / "web.sock"
     reasons = ["starting"]
-    close = open_pages(daemon.config(web={"listen": str(path)}), {}, monitoring, lambda: "", lambda: ", ".join(reasons))
-    assert close is not None
+    pages = open_pages(daemon.config(web={"listen": str(path)}), {}, monitoring, lambda: "", lambda: ", ".join(reasons))
+    assert pages is not None
     try:
         status, text = asked(path, "/readyz")
         assert (status, "starting" in text) == (503, True)
@@ -236,7 +237,7 @@ def test_the_pages_say_how_it_is(daemon: Daemon) -> None:
         take(monitoring, 1000.0)
         assert "transcribed_database_trouble 0.0" in asked(path, "/metrics")[1]
     finally:
-        close()
+        pages.close()
         monitoring.close()
 
 
@@ -259,15 +260,15 @@ def test_the_page_has_figures_for_as_long_as_the_interval_is(daemon: Daemon) -> 
     """Who samples every ten minutes sees the figures until the next ones come."""
     tables = {"monitor": {"interval_s": 600}, "web": {"listen": str(daemon.root / "web.sock")}}
     monitoring = daemon.monitoring(**tables)
-    close = open_pages(daemon.config(**tables), {}, monitoring, str, str)
-    assert close is not None
+    pages = open_pages(daemon.config(**tables), {}, monitoring, str, str)
+    assert pages is not None
     try:
         take(monitoring, 1000.0)
         assert monitoring.latest is not None
         monitoring.actor.latest = replace(monitoring.latest, at=monitoring.latest.at - timedelta(seconds=590))
         assert "transcribed_database_trouble" in asked(daemon.root / "web.sock", "/metrics")[1]
     finally:
-        close()
+        pages.close()
         monitoring.close()
 
 

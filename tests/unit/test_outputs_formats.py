@@ -10,7 +10,7 @@ import docx
 import pytest
 
 from daemon.options import FORMATS, Format, JobOptions
-from daemon.outputs.formats import Document, contents_of, render
+from daemon.outputs.formats import Document, contents_of, render, suffix_of
 from daemon.transcript import Segment, Transcript, Word
 
 LINE_CHARS = 42
@@ -217,7 +217,9 @@ def test_the_keys_of_the_json_are_a_contract() -> None:
     """Programs rely on these keys; a change of their meaning raises the version."""
     word = Word(0.1, 0.52345, " Good", 0.91239)
     segment = said("Good", 0.1, 0.5239, words=(word,), suspect=("loop",))
-    content = json.loads(contents_of(document(segment, word_timestamps=True))["json"])
+    spoken = document(segment, word_timestamps=True)
+    content = json.loads(contents_of(spoken)["json"])
+    assert content.pop("options") == spoken.options.to_dict()
     assert content == {
         "version": 1,
         "outcome": "ok",
@@ -231,29 +233,6 @@ def test_the_keys_of_the_json_are_a_contract() -> None:
         "model": "base",
         "device": "cpu",
         "compute_type": "int8",
-        "options": {
-            "model": "base",
-            "language": None,
-            "task": "transcribe",
-            "quality": "fast",
-            "beam_size": 5,
-            "multilingual": False,
-            "hotwords": None,
-            "initial_prompt": None,
-            "word_timestamps": True,
-            "formats": ["txt", "srt", "vtt", "json"],
-            "language_suffix": False,
-            "paragraph_pause_s": 2.0,
-            "paragraph_times": False,
-            "list_suspects": False,
-            "subtitle_line_chars": 42,
-            "subtitle_line_chars_cjk": 16,
-            "subtitle_lines": 2,
-            "subtitle_min_s": 1.0,
-            "subtitle_max_s": 7.0,
-            "subtitle_chars_per_s": 20.0,
-            "subtitle_gap_ms": 83,
-        },
         "text": "Good",
         "segments": [
             {
@@ -294,6 +273,132 @@ def test_lines_have_a_language_of_their_own_where_each_window_has() -> None:
     assert [line.get("language") for line in json.loads(render(talk, "json"))["segments"]] == ["de", None]
     plain = replace(talk, options=replace(talk.options, multilingual=False))
     assert "language" not in json.loads(render(plain, "json"))["segments"][0]
+
+
+CALL = (
+    said("Hello?", 0.0, 1.0, speaker="Anna"),
+    said("Hello, Anna.", 1.2, 2.0, speaker="Ben"),
+    said("How are you?", 2.1, 3.0, speaker="Ben"),
+    said("Fine.", 9.0, 10.0, speaker="Ben"),
+)
+
+
+def test_each_paragraph_says_who_speaks() -> None:
+    """A new one begins with each turn; one after a pause has the name again, so that it can be quoted alone."""
+    assert render(document(*CALL), "txt").decode() == ("Anna: Hello?\n\nBen: Hello, Anna. How are you?\n\nBen: Fine.\n")
+    timed = document(*CALL, paragraph_times=True)
+    assert render(timed, "txt").decode().startswith("[00:00:00] Anna: Hello?\n\n[00:00:01] Ben: Hello, Anna.")
+    assert "**00:00:01** **Ben:** Hello, Anna. How are you?\n" in render(timed, "md").decode()
+    assert "- **Speakers:** Anna, Ben\n" in render(timed, "md").decode()
+    runs = [run for one in docx.Document(io.BytesIO(render(document(*CALL), "docx"))).paragraphs for run in one.runs]
+    assert [run.text for run in runs if run.bold][-3:] == ["Anna: ", "Ben: ", "Ben: "]
+
+
+def test_a_word_of_somebody_else_does_not_tear_a_sentence() -> None:
+    """Who talks over it comes after it; who speaks in a pause, or after its end, does not."""
+    anna = said("I went to the", 0.0, 3.0, speaker="Anna"), said("doctor.", 3.1, 4.0, speaker="Anna")
+    over, between = said("Mhm.", 1.0, 1.5, speaker="Ben"), said("Mhm.", 3.0, 3.1, speaker="Ben")
+    assert render(document(anna[0], over, anna[1]), "txt") == b"Anna: I went to the doctor.\n\nBen: Mhm.\n"
+    torn = b"Anna: I went to the\n\nBen: Mhm.\n\nAnna: doctor.\n"
+    assert render(document(anna[0], between, anna[1]), "txt") == torn
+    late = replace(anna[1], start_s=5.5, end_s=6.0)
+    assert render(document(anna[0], over, late), "txt") == torn
+    whole = replace(anna[0], text="I went there.")
+    assert render(document(whole, over, anna[1]), "txt").count(b"Anna:") == 2
+
+
+def test_a_table_has_a_column_of_speakers_where_there_are_any() -> None:
+    """The last one, so that programs find the others where they were; a name is no formula either."""
+    lines = render(document(*CALL, said("x", 11.0, 12.0, speaker="=A1")), "tsv").decode().splitlines()
+    assert lines[0] == "start\tend\ttext\tspeaker"
+    assert lines[1] == "0\t1000\tHello?\tAnna"
+    assert lines[-1] == "11000\t12000\tx\t'=A1"
+
+
+@pytest.mark.parametrize(
+    "speaker",
+    [
+        "<script>alert(1)</script>",
+        "a\nb\r\n\r\n00:00:01.000 --> 00:00:02.000",
+        "\u202egnp\u2066",
+        "x" * 300,
+        "e" + "\u0301" * 300,
+        "nul\x00esc\x1b[31m",
+        "\ud800",
+        "--->",
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_name_breaks_a_file(format: Format, speaker: str) -> None:
+    """It comes out of a file's name or of settings on a share: one line, not long, no control character."""
+    content = shown(document(said("first", 0.0, 1.0, speaker=speaker), said("then", 8.0, 9.0)), format)
+    without = shown(document(said("first", 0.0, 1.0), said("then", 8.0, 9.0)), format)
+    assert "first" in content
+    if format != "json":  # which has it whole
+        n_more = {"docx": 1, "md": 1, "srt": 1}.get(format, 0)
+        assert content.count("\n") <= without.count("\n") + n_more
+        assert len(content) < len(without) + 250
+        assert not set(content) & set("\x00\x1b\r\u202e\u2066\ud800")
+    else:
+        assert json.loads(content)["segments"][0]["speaker"] == " ".join(speaker.split())
+
+
+def test_a_name_of_which_nothing_can_be_seen_is_none() -> None:
+    """Spaces, marks without width, a colon."""
+    for speaker in ("", " ", "\u200b", "\u202e\x00", ": :"):
+        assert render(document(said("Hello", speaker=speaker)), "txt") == b"Hello\n"
+        assert b"<v" not in render(document(said("Hello", speaker=speaker)), "vtt")
+
+
+def both(*segments: Segment, english: tuple[Segment, ...], language: str = "de", **options: Any) -> Document:
+    """A document with its translation."""
+    found = document(*segments, **options)
+    return replace(
+        found,
+        transcript=replace(found.transcript, language=language, translation=english),
+        options=replace(found.options, task="both"),
+    )
+
+
+def test_a_translation_has_files_of_its_own() -> None:
+    """One more of each format, but for JSON, which has both."""
+    talk = both(said("Guten Tag"), english=(said("Good day"),))
+    contents = contents_of(talk)
+    assert sorted(contents) == ["json", "srt", "srt.en", "txt", "txt.en", "vtt", "vtt.en"]
+    assert (contents["txt"], contents["txt.en"]) == (b"Guten Tag\n", b"Good day\n")
+    assert render(talk, "srt.en").endswith(b"Good day\n")
+    assert (suffix_of(talk), talk.language) == ("", "de")
+    assert talk.translated is not None
+    assert talk.translated.language == "en"
+
+
+@pytest.mark.parametrize("english", [(), (said("Good  day"),)])
+def test_what_is_english_has_no_second_files(english: tuple[Segment, ...]) -> None:
+    """Nobody wants to read the same twice; headers say why there is one."""
+    talk = both(said("Good day"), english=english, language="en")
+    assert sorted(contents_of(talk)) == ["json", "srt", "txt", "vtt"]
+    assert "- **Translation:** none, this is English\n" in render(talk, "md").decode()
+    assert "NOTE translation: none, this is English\n" in render(talk, "vtt").decode()
+    assert render(talk, "txt") == b"Good day\n"
+    with pytest.raises(KeyError):
+        render(talk, "txt.en")
+
+
+def test_silence_has_no_translation() -> None:
+    """And is not called English."""
+    silence = both(english=(), language="", outcome="no_speech", notice="no speech detected")
+    assert sorted(contents_of(silence)) == ["json", "srt", "txt", "vtt"]
+    assert "Translation" not in render(silence, "md").decode()
+
+
+def test_two_languages_never_share_a_name() -> None:
+    """English with some German: the text has no suffix then, since its translation is the English one."""
+    talk = both(said("Good day"), said("Guten Tag", 3.0), english=(said("Good day"), said("Good day", 3.0)))
+    english = replace(talk, transcript=replace(talk.transcript, language="en"))
+    with_suffix = replace(english, options=replace(english.options, language_suffix=True))
+    assert "txt.en" in contents_of(with_suffix)
+    assert suffix_of(with_suffix) == ""
+    assert suffix_of(replace(talk, options=replace(talk.options, language_suffix=True))) == ".de"
 
 
 def test_the_json_is_valid_whatever_the_model_reports() -> None:

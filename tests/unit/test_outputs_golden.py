@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from typing import Final
 from xml.etree import ElementTree as ET
 
 import docx
@@ -16,7 +17,7 @@ from markdown_it.token import Token
 from daemon.options import FORMATS
 from daemon.outputs.formats import render
 from daemon.outputs.subtitles import Shape
-from daemon.outputs.typesetting import cleaned
+from daemon.outputs.typesetting import cleaned, name_of
 from tests.golden import NAMES, document, files, paragraphs
 from tests.harness import DATA
 from tests.subtitle_rules import broken_rules, read_srt
@@ -26,16 +27,16 @@ from tests.subtitle_rules import broken_rules, read_srt
 def test_every_format_is_as_it_was(name: str) -> None:
     """Whoever means to change one writes them again (tests/golden.py)."""
     found = dict(files(name))
-    assert len(found) == len(FORMATS)
+    assert len(found) == (2 * len(FORMATS) - 1 if name == "german" else len(FORMATS))
     for path, content in found.items():
         assert content.decode() == path.read_bytes().decode(), path.name
 
 
-@pytest.mark.parametrize("name", ["lecture", "chinese", "cut-off"])
+@pytest.mark.parametrize("name", ["lecture", "chinese", "cut-off", "call", "german", "german.en", "english"])
 def test_subtitles_of_our_clips_keep_every_rule(name: str) -> None:
     """What was spoken at a usual speed."""
-    (srt_path,) = (DATA / "golden").glob(f"{name}.srt")
-    assert broken_rules(read_srt(srt_path.read_text(encoding="utf-8")), Shape()) == []
+    srt, vtt = ((DATA / "golden" / f"{name}.{format}").read_text(encoding="utf-8") for format in ("srt", "vtt"))
+    assert [broken for broken in broken_rules(read_srt(srt, vtt), Shape()) if not broken.unavoidable] == []
 
 
 def test_a_word_document_can_be_read_whatever_was_said() -> None:
@@ -46,10 +47,15 @@ def test_a_word_document_can_be_read_whatever_was_said() -> None:
         if name.endswith((".xml", ".rels")):
             ET.fromstring(zipfile.ZipFile(io.BytesIO(content)).read(name))
     assert "<script>alert(1)</script>" in paragraphs(content)
+    call = docx.Document(io.BytesIO(render(document("call-hostile"), "docx"))).paragraphs
+    assert "<script>alert(5)</script>: I said <b>this</b> --> and that." in call[2].text
     assert not any("thumbnail" in name for name in zipfile.ZipFile(io.BytesIO(content)).namelist())
     properties = docx.Document(io.BytesIO(content)).core_properties
     assert (properties.author, properties.language) == ("", "en")
     assert properties.title == cleaned(hostile.recording)
+
+
+ODD: Final = "# - 1. <b> *x* _y_ [a](b) ![c](d) `e` | f ~~g~~ &lt; http://h <http://i> $j$"
 
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=3), st.text(max_size=40))
@@ -58,9 +64,7 @@ def test_nothing_that_is_said_is_markdown(said: list[str], name: str) -> None:
     talk = document("lecture")
     segments = [
         replace(talk.transcript.segments[0], start_s=n * 9.0, end_s=n * 9.0 + 1.0, text=text)
-        for n, text in enumerate(
-            [*said, "# - 1. <b> *x* _y_ [a](b) ![c](d) `e` | f ~~g~~ &lt; http://h <http://i> $j$"]
-        )
+        for n, text in enumerate([*said, ODD])
     ]
     talk = replace(talk, recording=name or "x", transcript=replace(talk.transcript, segments=tuple(segments)))
     parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(render(talk, "md").decode())
@@ -75,6 +79,20 @@ def test_nothing_that_is_said_is_markdown(said: list[str], name: str) -> None:
     assert {child.type for children in paragraphs for child in children} <= {"text", "text_special"}
     shown = ["".join(child.content for child in children) for children in paragraphs]
     assert shown == [text for text in map(cleaned, (segment.text for segment in segments)) if text]
+
+
+@given(st.text(max_size=60) | st.just(ODD))
+def test_a_name_is_bold_and_no_markdown(speaker: str) -> None:
+    """Whoever may choose it: one bold text, as it is shown elsewhere."""
+    talk = document("lecture")
+    segment = replace(talk.transcript.segments[0], text="words", speaker=speaker)
+    talk = replace(talk, transcript=replace(talk.transcript, segments=(segment,)))
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(render(talk, "md").decode())
+    *_, last = [token.children or [] for token in parsed if token.children]
+    name = name_of(speaker)
+    kinds = [child.type for child in last if child.type not in ("text", "text_special")]
+    assert kinds == (["strong_open", "strong_close"] if name else [])
+    assert "".join(child.content for child in last) == (f"{name}: words" if name else "words")
 
 
 def _last_of_list(tokens: list[Token]) -> Token:
@@ -126,9 +144,35 @@ def test_words_are_as_whisperx_has_them_and_segments_as_podcasts() -> None:
     assert content["language"] == "en"
 
 
+def test_who_speaks_is_where_both_look_for_it() -> None:
+    """Podcasts in the segments, WhisperX in the words as well; not where nobody knows."""
+    content = json.loads(render(document("call"), "json"))
+    first, *_, last = content["segments"]
+    assert first["speaker"] == "Anna"
+    assert {word["speaker"] for word in first["words"]} == {"Anna"}
+    assert {word.get("speaker") for word in content["word_segments"]} == {"Anna", "Ben Müller", None}
+    assert "speaker" not in last.keys() | last["words"][0].keys()
+
+
 def test_a_translation_says_so() -> None:
     """In the header; the words are English by then."""
     talk = document("chinese")
     translated = replace(talk, options=replace(talk.options, task="translate"))
     assert "- **Language:** zh, translated to en\n" in render(translated, "md").decode()
     assert translated.language == "en"
+    beside = document("german")
+    assert "- **Language:** de\n" in render(beside, "md").decode()
+    assert "- **Language:** de, translated to en\n" in render(beside, "md.en").decode()
+
+
+def test_json_has_text_and_translation_in_one_file() -> None:
+    """Each with its segments; what is English already has none."""
+    content = json.loads(render(document("german"), "json"))
+    assert content["text"].startswith("Guten Morgen")
+    assert content["translation"]["text"].startswith("Good morning")
+    assert (content["language"], content["translation"]["language"]) == ("de", "en")
+    assert [line["speaker"] for line in content["translation"]["segments"]] == [
+        line["speaker"] for line in content["segments"]
+    ]
+    assert json.loads(render(document("english"), "json"))["translation"] is None
+    assert "translation" not in json.loads(render(document("lecture"), "json"))

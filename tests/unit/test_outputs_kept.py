@@ -9,7 +9,7 @@ import pytest
 
 from daemon.options import JobOptions
 from daemon.outputs.formats import Document
-from daemon.outputs.kept import Kept, KeptDocuments
+from daemon.outputs.kept import Kept, KeptDocuments, packed, unpacked
 from daemon.suspects import Suspect
 from daemon.transcript import Segment, Transcript, Word
 from storage.records import Fingerprint
@@ -64,15 +64,33 @@ def test_words_that_an_earlier_version_kept_are_read(folder: Path) -> None:
 
 
 def test_a_document_of_an_earlier_version_has_no_places_to_listen_to(folder: Path) -> None:
-    """It kept none, and no language with a line."""
+    """It kept none, no translation, and neither language nor speaker with a line."""
     documents = KeptDocuments(folder)
     documents.save(7, kept())
     content = json.loads((folder / "7.json").read_text())
     del content["document"]["suspects"]
+    del content["document"]["transcript"]["translation"]
     for segment in content["document"]["transcript"]["segments"]:
-        del segment["language"]
+        del segment["language"], segment["speaker"]
     (folder / "7.json").write_text(json.dumps(content))
     assert documents.load(7) == replace(kept(), document=replace(kept().document, suspects=()))
+
+
+def test_speakers_and_translation_come_back(folder: Path) -> None:
+    """From the file of a job, and packed as the history has it."""
+    found = kept()
+    transcript = found.document.transcript
+    first, second = transcript.segments
+    transcript = replace(
+        transcript,
+        segments=(replace(first, speaker="Anna\n<b>"), second),
+        translation=(replace(first, text="Good", speaker="Anna"), replace(second, words=(Word(1.0, 2.0, "x", 0.5),))),
+    )
+    found = replace(found, document=replace(found.document, transcript=transcript))
+    documents = KeptDocuments(folder)
+    documents.save(7, found)
+    assert documents.load(7) == found
+    assert unpacked(packed(found)) == found
 
 
 def test_names_that_are_no_utf8_survive(folder: Path) -> None:

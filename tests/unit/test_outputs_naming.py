@@ -186,3 +186,40 @@ def test_a_long_name_has_room_for_the_language(n_letters: int) -> None:
     name = suffixed("x" * (n_letters - 4) + ".mp4")
     assert name.endswith(".en.srt")
     assert size(name) <= NAME_MAX_BYTES
+
+
+def translated(name: str, *others: str, suffix: str = "", foreign: Collection[str] = (), ours: str = "") -> set[str]:
+    """The names of a text and of its translation beside it."""
+    folder = [name, *others, *foreign]
+    kinds = ("txt", "txt.en")
+    names = choose_names(
+        name, kinds, folder, lambda output: output not in foreign, 255, lambda output: output == ours, suffix
+    )
+    assert len(set(names.values())) == 2
+    return set(names.values())
+
+
+def test_a_translation_says_its_language() -> None:
+    """The text keeps its name, or has its own language."""
+    assert translated("talk.mp4") == {"talk.txt", "talk.en.txt"}
+    assert translated("talk.mp4", suffix=".de") == {"talk.de.txt", "talk.en.txt"}
+    assert translated("talk.mp4", "talk.mp3") == {"talk.mp4.txt", "talk.mp4.en.txt"}
+
+
+def test_a_translation_takes_no_name_of_another_recording() -> None:
+    """talk.en.txt would be the text of talk.en.mp4; whichever comes second goes elsewhere."""
+    assert translated("talk.mp4", "talk.en.mp4") == {"talk.mp4.txt", "talk.mp4.en.txt"}
+    assert translated("talk.mp4", foreign=["talk.en.txt"]) == {"talk.mp4.txt", "talk.mp4.en.txt"}
+    assert translated("talk.en.mp4", foreign=["talk.en.txt"]) == {"talk.en.mp4.txt", "talk.en.mp4.en.txt"}
+
+
+def test_a_translation_joins_the_text_that_is_there() -> None:
+    """Of a recording that was transcribed before without one; also after another recording came beside it."""
+    assert translated("talk.mp4", "talk.mp3", ours="talk.txt") == {"talk.txt", "talk.en.txt"}
+
+
+def test_both_names_are_cut_alike() -> None:
+    """A person sees which belong together."""
+    names = translated("x" * 251 + ".mp4")
+    assert all(size(name) <= NAME_MAX_BYTES for name in names)
+    assert len({name.partition(".")[0] for name in names}) == 1

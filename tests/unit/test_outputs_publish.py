@@ -12,7 +12,7 @@ import pytest
 
 from daemon.errors import OutputBlocked, SourceVanished
 from daemon.options import Format
-from daemon.outputs.publish import NameTaken, Ours, commit, digest_of, discard, stage
+from daemon.outputs.publish import NameTaken, Ours, commit, digest_of, discard, stage, stage_joint
 from storage.records import Output
 
 CONTENTS: Mapping[Format, bytes] = {"txt": b"the words\n", "srt": b"1\n", "json": b"{}\n"}
@@ -513,6 +513,51 @@ def test_names_that_are_no_utf8_are_published(inbox: Path) -> None:
     outputs = stage(odd, {"txt": b"x"}, {})
     commit(outputs, {})
     assert b"caf\xe9.txt" in os.listdir(os.fsencode(inbox))
+
+
+def test_a_joint_transcript_lies_beside_its_recordings(inbox: Path) -> None:
+    """Under the name that they share; who may read it is as for them."""
+    for n in (1, 2):
+        (inbox / f"call-{n}.wav").write_bytes(b"RIFF")
+    (inbox / "call-1.wav").chmod(0o640)
+    like = os.fsencode(inbox / "call-1.wav")
+    first = stage_joint(os.fsencode(inbox / "call"), CONTENTS, {}, like)
+    commit(first, {})
+    assert {"call.txt", "call.srt", "call.json"} <= names(inbox)
+    assert (inbox / "call.txt").stat().st_mode & 0o777 == 0o640
+    again = stage_joint(os.fsencode(inbox / "call"), {**CONTENTS, "txt": b"more\n"}, ours(*first), like)
+    commit(again, ours(*first))
+    assert (inbox / "call.txt").read_bytes() == b"more\n"
+    assert [output.path for output in again] == [output.path for output in first]
+
+
+def test_a_joint_transcript_replaces_nothing_of_others(inbox: Path) -> None:
+    """Neither what a person wrote or edited, nor the transcript of a recording of that name."""
+    base, like = os.fsencode(inbox / "memo"), recording(inbox)
+    (output,) = stage_joint(base, {"txt": b"all\n"}, {}, like)
+    commit([output], {})
+    assert names(inbox) == {"memo.joint.txt"}
+    (inbox / "memo.joint.txt").write_bytes(b"edited\n")
+    (other,) = stage_joint(base, {"txt": b"new\n"}, ours(output), like)
+    commit([other], ours(output))
+    assert (inbox / "memo.joint.txt").read_bytes() == b"edited\n"
+    assert (inbox / "memo.joint.r2.txt").read_bytes() == b"new\n"
+
+
+def test_text_and_translation_are_one_set(inbox: Path) -> None:
+    """Written, replaced and moved aside together."""
+    contents = {"txt": b"Guten Tag\n", "txt.en": b"Good day\n"}
+    outputs = stage(recording(inbox), contents, {}, suffix=".de")
+    commit(outputs, {})
+    assert names(inbox) == {"memo.de.txt", "memo.en.txt"}
+    assert [(output.format, output.path.rpartition(b"/")[2]) for output in outputs] == [
+        ("txt.en", b"memo.en.txt"),
+        ("txt", b"memo.de.txt"),
+    ]
+    (inbox / "memo.en.txt").write_bytes(b"edited\n")
+    commit(stage(recording(inbox), contents, ours(*outputs), suffix=".de"), ours(*outputs))
+    assert (inbox / "memo.en.txt").read_bytes() == b"edited\n"
+    assert {"memo.wav.de.txt", "memo.wav.en.txt"} <= names(inbox)
 
 
 def test_nothing_stays_open(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:

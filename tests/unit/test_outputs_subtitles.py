@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from daemon.outputs.pieces import Piece, pieces_of
 from daemon.outputs.subtitles import Cue, Shape, cues_of
-from daemon.outputs.typesetting import cleaned
+from daemon.outputs.typesetting import cleaned, columns, name_of
 from daemon.transcript import Segment, Word
 from tests.subtitle_rules import Shown, broken_rules
 
@@ -121,6 +122,97 @@ def test_no_cue_comes_before_its_words(segments: list[Segment]) -> None:
         if cue.end_ms < own[-1].end_ms and cue.end_ms - cue.start_ms < RULES.max_ms:
             assert n + 1 < len(cues)
             assert cue.end_ms == max(cue.start_ms + 1, pieces[at].start_ms - RULES.gap_ms)
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[Segment]:
+    """Lines of up to three people in order of time, at a usual speed, at once now and then; one has no name."""
+    lines: list[Segment] = []
+    free_s = dict.fromkeys(("Anna", "Bartholom\u00e4us von und zu Hohenstein", ""), 0.0)
+    at_s = 0.0
+    for _ in range(draw(st.integers(1, 8))):
+        speaker = draw(st.sampled_from(list(free_s)))
+        at_s = max(free_s[speaker], at_s + draw(st.sampled_from([-1.0, 0.1, 0.4, 3.0])), 0.0)
+        at_s = max(at_s, max((one.start_s for one in lines), default=0.0))
+        said = spoken(draw(st.sampled_from(["Mhm.", "Yes, of course.", TALK[:90], TALK])), at_s)
+        lines.append(replace(said, speaker=speaker))
+        at_s = free_s[speaker] = said.end_s
+    return lines
+
+
+@given(calls())
+def test_a_cue_is_of_one_speaker(segments: list[Segment]) -> None:
+    """Each has all that its speaker says, once and in order, and nothing of anybody else."""
+    cues = cues_of(segments, "en", RULES)
+    assert [cue.start_ms for cue in cues] == sorted(cue.start_ms for cue in cues)
+    for speaker in {segment.speaker for segment in segments}:
+        said = " ".join(segment.text for segment in segments if segment.speaker == speaker)
+        own = [" ".join(cue.rows).removeprefix(cue.lead) for cue in cues if cue.speaker == name_of(speaker)]
+        assert " ".join(own) == said
+
+
+@given(calls())
+def test_each_speaker_s_cues_keep_the_rules(segments: list[Segment]) -> None:
+    """As if nobody else were there; only who is cut short by his own next words, or talks too fast, breaks one."""
+    cues = [Shown(cue.start_ms, cue.end_ms, cue.rows, cue.speaker) for cue in cues_of(segments, "en", RULES)]
+    found = [broken for broken in broken_rules(cues, RULES) if not broken.unavoidable]
+    assert [broken for broken in found if broken.rule != "orphan"] == []  # an answer of one word is one
+
+
+@given(calls())
+def test_who_speaks_is_never_left_to_a_guess(segments: list[Segment]) -> None:
+    """A cue that follows one of somebody else begins with the name, if there is one."""
+    cues = cues_of(segments, "en", RULES)
+    assert not cues[0].speaker or cues[0].lead
+    for before, cue in pairwise(cues):
+        if cue.speaker and cue.speaker != before.speaker:
+            assert cue.lead
+        assert cue.rows[0].startswith(cue.lead)
+
+
+@given(calls())
+def test_two_are_on_the_screen_only_where_they_must(segments: list[Segment]) -> None:
+    """Where both speak, or where the first could not be read in time."""
+    cues = cues_of(segments, "en", RULES)
+    for n, cue in enumerate(cues):
+        needed_ms = max(RULES.min_ms, columns(" ".join(cue.rows)) * 1000 / RULES.columns_per_s)
+        for other in cues[n + 1 :]:
+            if other.speaker != cue.speaker and other.start_ms < cue.end_ms:
+                own = [one for one in segments if name_of(one.speaker) == cue.speaker]
+                speaking = any(one.start_s * 1000 <= other.start_ms + 1 < one.end_s * 1000 for one in own)
+                assert speaking or other.start_ms < cue.start_ms + needed_ms + RULES.gap_ms
+
+
+def test_turns_follow_each_other_on_the_screen() -> None:
+    """Who answers at once does so in a cue of his own; the name is there when the speaker changes, and only then."""
+    anna = replace(spoken(TALK[:98]), speaker="Anna")
+    ben = replace(spoken("Yes, I have heard that.", anna.end_s + 0.1), speaker="Ben")
+    more = replace(spoken(TALK[:98], ben.end_s + 0.2), speaker="Anna")
+    cues = cues_of([anna, ben, more], "en", RULES)
+    assert [" / ".join(cue.rows) for cue in cues] == [
+        "Anna: The committee met on Thursday / to discuss the budget for the coming year,",
+        "and it agreed on nothing.",
+        "Ben: Yes, I have heard that.",
+        "Anna: The committee met on Thursday / to discuss the budget for the coming year,",
+        "and it agreed on nothing.",
+    ]
+    assert all(before.end_ms + RULES.gap_ms <= cue.start_ms for before, cue in pairwise(cues))
+
+
+def test_a_long_name_leaves_room_for_words() -> None:
+    """It is shortened, further where the first word is long; where none is left, it goes."""
+    name = "Bartholomäus von und zu Hohenstein"
+    (cue,) = cues_of([replace(untimed("Yes.", 0.0, 1.0), speaker=name)], "en", RULES)
+    assert (cue.rows, cue.speaker) == (("Bartholomäus von un…: Yes.",), name)
+    for n_letters, row in ((26, "Bartholomäus…: " + "x" * 26), (36, "Bar…: " + "x" * 36), (38, "x" * 38)):
+        (cue,) = cues_of([replace(untimed("x" * n_letters, 0.0, 3.0), speaker=name)], "en", RULES)
+        assert cue.rows == (row,)
+
+
+def test_a_name_counts_in_rows_of_wide_characters() -> None:
+    """Sixteen in a row, and who says them."""
+    talk = replace(untimed("今天我们来讨论一下这个项目的进展情况，", 0.0, 7.0), speaker="小明")
+    assert rows(talk, language="zh") == [("小明: 今天我们来讨论一", "下这个项目的进展情况，")]
 
 
 TALK = (

@@ -17,6 +17,9 @@ READ_AT_RUN_TIME = (
     "daemon/canary.flac",
     "daemon/folderpage/page.html",
     *(f"daemon/words/{language}.toml" for language in ("de", "en", "zh")),
+    *(f"daemon/web/words/{language}.toml" for language in ("de", "en", "zh")),
+    *(f"daemon/web/templates/{name}.html" for name in ("base", "error", "login", "macros")),
+    *(f"daemon/web/static/{name}" for name in ("icon.svg", "site.css", "site.js")),
     "monitor/rules/defaults.toml",
     "monitor/prometheus/alerts.yml",
     "monitor/prometheus/thresholds.yml",
@@ -101,11 +104,12 @@ def test_lock_has_no_address(lock: str) -> None:
 
 
 def test_lock_knows_every_dependency() -> None:
-    """Each declared run-time dependency, the embedded model included, is in requirements.lock."""
+    """Each declared run-time dependency, of the pages and the embedded model too, is in requirements.lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {
         re.split(r"[^A-Za-z0-9-]", line)[0]
-        for line in (*project["dependencies"], *project["optional-dependencies"]["embedded"])
+        for part in (project["dependencies"], *(project["optional-dependencies"][name] for name in ("embedded", "web")))
+        for line in part
     }
     locked = set(
         re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)

@@ -49,6 +49,18 @@ def test_a_row_of_calls_that_gets_on_is_no_hang(clock: Clock) -> None:
         assert share.silent_since() is None
 
 
+def test_work_of_our_own_beside_it_is_no_hang(clock: Clock) -> None:
+    """The transcript of many tracks takes longer to be made than a share may take to answer."""
+    share = Share(clock)
+    with share.touching() as touch:
+        with touch.aside():
+            clock.now += 10 * SILENT_S
+            assert share.silent_since() is None
+        assert share.silent_since() is None
+        clock.now += SILENT_S + 1
+        assert share.silent_since() == clock.now - SILENT_S - 1
+
+
 def test_an_error_is_an_answer(clock: Clock) -> None:
     """A share that fails at once is in trouble, not silent."""
     share = Share(clock)

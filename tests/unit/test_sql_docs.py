@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from storage.jobs import JobStore
-from storage.records import Fingerprint, Job, NewJob, Outcome, Output, Result, StoredSegment, StoredSuspect
+from storage.records import (
+    Correction,
+    Fingerprint,
+    Job,
+    NewJob,
+    Outcome,
+    Output,
+    Result,
+    StoredSegment,
+    StoredSuspect,
+)
 from storage.views import VIEWS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text(encoding="utf-8")
@@ -52,7 +62,7 @@ def transcribe(store: JobStore, path: bytes, at: datetime, told: Result) -> None
     job = started(store, path, at)
     store.decoded(job, source_sha256="5" * 64, audio_s=120.0, declared_s=130.0, speech_s=90.0, at=at)
     text = Output("txt", os.path.splitext(path)[0] + b".txt", b"/srv/inbox/.tr-0.part", "7" * 64)
-    store.publishing(job, [text], told, at, LINES, suspects=SUSPECTS)
+    store.publishing(job, [text], told, at, LINES, b"packed", SUSPECTS)
     store.finish(job, told, at + timedelta(seconds=20))
 
 
@@ -64,6 +74,7 @@ def seed(store: JobStore) -> None:
     transcribe(store, INTERVIEW, at, result())
     transcribe(store, b"/srv/inbox/ben/copy.wav", at, replace(result(), same_as=1))
     transcribe(store, b"/srv/inbox/ben/half.mp3", at, result(Outcome.PARTIAL, "120 s of 130 s could be decoded"))
+    assert store.correct(Correction(4, 1, at, "Anna", b"packed again", LINES, (), 12, 1)) == 2
     store.fail(started(store, b"/srv/inbox/ben/broken.mp3", at), "no reader found audio in it", at)
     retried = started(store, b"/srv/inbox/ben/hard.wav", at)
     store.engine_death(retried, at)

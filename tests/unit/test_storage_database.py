@@ -49,7 +49,8 @@ def test_a_new_database_has_the_settings_that_durability_needs(tmp_path: Path) -
     assert rows(path, "PRAGMA user_version") == [(VERSION,)]
     tables = "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     strict = {name for name, is_strict in rows(path, tables) if is_strict}
-    assert strict == {"document", "event", "file", "folder", "job", "output", "segment", "suspect"}
+    tables_of_ours = {"document", "event", "file", "folder", "job", "joint", "move", "output", "rewrite", "segment"}
+    assert strict == tables_of_ours | {"sound", "suspect", "turn", "version"}
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -255,14 +256,22 @@ def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:
 
 def test_claiming_uses_its_index(tmp_path: Path) -> None:
     """The partial index of jobs to be claimed serves exactly the condition that the claim uses, for each inbox."""
-    from storage.claims import OLDEST
+    from storage.claims import NEXT, NEXT_OF_PERSONS
     from storage.schema import LIVE
 
     path = tmp_path / "history.db"
     JobStore.open(path, "me").close()
-    claim = re.sub(r"NOT IN \S+", "NOT IN (x'00')", re.sub(r":(at|far)", "'2025'", str(OLDEST)))
-    plans = [str(plan[3]) for plan in rows(path, f"EXPLAIN QUERY PLAN {claim}")]
-    assert "SEARCH job USING INDEX job_claimable (inbox=?)" in plans
-    assert not [plan for plan in plans if plan.startswith("SCAN job") or "TEMP B-TREE" in plan]
+    first = {
+        NEXT: "SEARCH job USING INDEX job_claimable (inbox=? AND priority=? AND is_long=?)",
+        NEXT_OF_PERSONS: "SEARCH job USING INDEX job_line (person=? AND priority=? AND is_long=?)",
+    }
+    for query, way in first.items():
+        claim = re.sub(r"NOT IN \S+", "NOT IN (x'00')", re.sub(r":(at|far)", "'2025'", str(query)))
+        claim = claim.replace(":priority", "0").replace(":is_long", "1")
+        plans = [str(plan[3]) for plan in rows(path, f"EXPLAIN QUERY PLAN {claim}")]
+        assert way in plans
+        # The first jobs of a few lines are sorted, never the jobs of one.
+        assert not [plan for plan in plans if plan.startswith("SCAN job")]
+        assert plans.count("USE TEMP B-TREE FOR ORDER BY") == 1
     live = f"EXPLAIN QUERY PLAN SELECT id FROM job WHERE {LIVE} AND file_id IN (1, 2)"
     assert "one_live_job_per_file" in str(rows(path, live))

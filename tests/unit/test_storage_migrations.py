@@ -7,6 +7,9 @@ import re
 import shutil
 import signal
 import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from storage.errors import NewerSchema, StorageError
 from storage.jobs import JobStore
 from storage.migrations import runner
 from storage.reading import JobReader
+from storage.records import LIVE_STATES, Fingerprint, NewJob
 from storage.schema import VERSION
 from storage.snapshots import Snapshots, check
 
@@ -121,6 +125,34 @@ def test_every_released_schema_is_brought_up_to_date_with_its_rows(tmp_path: Pat
         assert kept == old, table
     assert version(path) == VERSION
     assert check(path) == len(before["job"])
+
+
+def test_what_was_in_the_queue_gets_in_line(tmp_path: Path) -> None:
+    """By folder and size, as if it had come together: what comes anew is not behind all of it."""
+    path = load(SCHEMAS / "v1.sql", tmp_path / "history.db")
+    connection = sqlite3.connect(path)
+    live = "state IN ('publishing', 'queued', 'running', 'waiting')"
+    connection.execute(f"UPDATE job SET size_bytes = 16000 * (7200 + id) WHERE {live}")  # noqa: S608  # our own
+    connection.execute("UPDATE file SET path = x'2f7372762f696e626f782fff2fff2f61' WHERE name_text = 'queued.wav'")
+    connection.commit()
+    connection.close()
+    with closing(JobStore.open(path, "me")) as store:
+        jobs = [job for job in store.jobs(limit=1000) if job.state in LIVE_STATES]
+        assert {job.person for job in jobs} == {b"/srv/inbox", b"/srv/inbox/\xff"}
+        assert all(job.expected_s == 7200 + job.id for job in jobs)
+        new = NewJob(
+            b"/srv/inbox/b/memo.wav", b"/srv/inbox", Fingerprint(1, 2, 3, 4, 5), {}, "d", person=b"/srv/inbox/b"
+        )
+        store.enqueue([new], datetime.now(UTC))
+        claimed = store.claim(datetime.now(UTC))
+        assert claimed is not None
+        assert claimed.path == new.path
+    connection = sqlite3.connect(path)
+    query = f"SELECT starts_s, expected_s FROM job WHERE {live} AND person = ? ORDER BY starts_s"  # noqa: S608  # our own
+    line = connection.execute(query, (b"/srv/inbox",)).fetchall()
+    connection.close()
+    assert line[0][0] == 0.0
+    assert all(after[0] == before[0] + before[1] for before, after in pairwise(line))
 
 
 def _versions(tmp_path: Path, *more: str) -> Path:

@@ -63,6 +63,7 @@ class FakeDecode:
     error: Exception | None = None
     n_decoded: int = 0
     n_digests: int = 0
+    second: int = 0
 
     def decode(self, recording_fd: int, spool_fd: int, *, progress: Callable[[float], None], **_: Any) -> Decoded:
         """As `DecodePool.decode`."""
@@ -84,6 +85,7 @@ class FakeDecode:
             reader="fake",
             n_damaged=0,
             spans=self.spans,
+            second=self.second,
         )
 
     def digest(self, fd: int, cancelled: threading.Event | None = None) -> str:
@@ -100,6 +102,8 @@ class FakeEngine:
 
     deaths: list[EngineDied] = field(default_factory=list[EngineDied])
     texts: tuple[str, ...] = ("Good morning.",)
+    language: str = "en"
+    english: tuple[str, ...] = ()
     calls: list[tuple[int, int | None]] = field(default_factory=list[tuple[int, int | None]])
     spools: list[bytes] = field(default_factory=list[bytes])
 
@@ -121,7 +125,8 @@ class FakeEngine:
         if request.spans:
             checkpoint.segments.extend(segment(text, 5.0) for text in self.texts)
         progress(10.0, 10.0)
-        return Transcript(tuple(checkpoint.segments), "en", 0.9, "base", "cpu", "int8")
+        translation = tuple(segment(text, 5.0) for text in self.english)
+        return Transcript(tuple(checkpoint.segments), self.language, 0.9, "base", "cpu", "int8", translation)
 
 
 class Bench:
@@ -315,6 +320,38 @@ def test_the_language_is_in_the_names_if_that_is_configured(bench: Bench) -> Non
     redone(bench, "Good evening.")
     assert bench.outputs().keys() == {"memo.en.txt", "memo.en.srt"}
     assert bench.outputs()["memo.en.txt"] == "Good evening.\n"
+
+
+def test_a_translation_lies_beside_the_text(bench: Bench) -> None:
+    """It is one of the files of the job: replaced with the text, written again from the history, known as ours."""
+    bench.engine.texts, bench.engine.language, bench.engine.english = ("Guten Morgen.",), "de", ("Good morning.",)
+    bench.enqueue(replace(OPTIONS, task="both", language_suffix=True))
+    job = bench.perform()
+    assert bench.outputs().keys() == {"memo.de.txt", "memo.de.srt", "memo.en.txt", "memo.en.srt"}
+    assert (bench.outputs()["memo.de.txt"], bench.outputs()["memo.en.txt"]) == ("Guten Morgen.\n", "Good morning.\n")
+    assert {output.format for output in job.outputs} == {"txt", "srt", "txt.en", "srt.en"}
+    os.utime(bench.path, (1.0, 1.0))
+    bench.enqueue(replace(OPTIONS, task="both", language_suffix=True))
+    assert bench.perform().outcome is Outcome.DUPLICATE
+    (bench.inbox / "memo.en.srt").unlink()
+    os.utime(bench.path, (2.0, 2.0))
+    bench.enqueue(replace(OPTIONS, task="both", language_suffix=True))
+    bench.perform()
+    assert "Good morning." in bench.outputs()["memo.en.srt"]
+    assert len(bench.engine.calls) == 1
+    bench.engine.english = ("Good day.",)
+    redone(bench, "Guten Tag.")
+    assert bench.outputs().keys() == {"memo.de.txt", "memo.de.srt", "memo.en.txt", "memo.en.srt"}
+    assert bench.outputs()["memo.en.txt"] == "Good day.\n"
+
+
+def test_what_is_english_gets_no_second_files(bench: Bench) -> None:
+    """Whether the engine says the same twice, or nothing."""
+    for english in ((), bench.engine.texts):
+        bench.engine.english = english
+        bench.enqueue(replace(OPTIONS, task="both"))
+        bench.perform()
+        assert bench.outputs().keys() == {"memo.txt", "memo.srt"}
 
 
 @pytest.mark.parametrize("name", ["memo.wav", "copy.wav"])
