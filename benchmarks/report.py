@@ -147,16 +147,19 @@ def viewers_text(data: dict[str, Any]) -> Iterator[str]:
 
 def _cores(data: dict[str, Any]) -> str:
     """What the pages and the programs that stand for people need of the processor."""
-    more = [
-        one["looked_at"]["daemon_cpu_s"] / one["looked_at"]["wall_s"]
-        - one["alone"]["daemon_cpu_s"] / one["alone"]["wall_s"]
-        for one in data["pairs"]
-    ]
-    people = [one["looked_at"]["people_cpu_s"] / one["looked_at"]["wall_s"] for one in data["pairs"]]
+    looked, alone = ([one[key] for one in data["pairs"]] for key in ("looked_at", "alone"))
+    more = spread([_cores_of(one) - _cores_of(other) for one, other in zip(looked, alone, strict=True)])
+    people = spread([one["people_cpu_s"] / one["wall_s"] for one in looked])
+    others = spread([one["others_cores"] for one in (*looked, *alone)])
     return (
-        f"The daemon keeps {spread(more).median:.3f} cores more busy for it, and the programs that stand for the "
-        f"people {spread(people).median:.3f} of the same machine, which people do not."
+        f"The daemon keeps {more.median:.3f} cores more busy for it ({more.least:.3f} to {more.most:.3f}), and the "
+        f"programs that stand for the people {people.median:.3f} of the same machine, which people do not. Other "
+        f"programs kept {others.median:.2f} cores busy meanwhile ({others.least:.2f} to {others.most:.2f})."
     )
+
+
+def _cores_of(one: Mapping[str, float]) -> float:
+    return one["daemon_cpu_s"] / one["wall_s"]
 
 
 def fairness_text(data: dict[str, Any]) -> Iterator[str]:
@@ -169,8 +172,8 @@ def fairness_text(data: dict[str, Any]) -> Iterator[str]:
         "from recording to recording; ours turns from person to person. The archive pays for it with "
         f"{_more_minutes(data):.0f} minutes at its end. A full batch takes {data['batch_s']:.1f} s. Against the same "
         f"day without it, the archive delays a memo by {_delays(data, 'memo')}, a call by {_delays(data, 'call')} "
-        "(half of them, 95 % of them, the most): whoever comes waits for the batch that runs, and the last window of a "
-        "memo, which is shorter than others, for its fellows."
+        "(half of them, 95 % of them, the most): whoever comes waits for the batch that runs. Longer waits who "
+        "has a longer recording on its way too, since a person has one turn with all of theirs."
     )
     yield tables.fairness(data)
 

@@ -58,6 +58,7 @@ sys.modules.update(dict.fromkeys(("argon2", "fastapi", "python_multipart", "mult
 from daemon.cli import main
 main()
 """
+_AT_REST: Final = "127.0.0.1:8953"
 _IDLE_S: Final = 60.0
 _POLL_S: Final = 0.5
 _LIMIT_S: Final = 900.0
@@ -135,7 +136,7 @@ class People:
         self._over.set()
         for stream in self._streams:
             with contextlib.suppress(OSError, AttributeError):
-                stream.sock.shutdown(2)  # type: ignore[union-attr]  # it is connected
+                stream.sock.shutdown(2)
         for thread in self._threads:
             thread.join()
 
@@ -276,7 +277,7 @@ def idle(root: Path, settings: dict[str, str], n_windows: int) -> Iterator[Idle]
         for what, program in programs.items():
             place = root / what.replace(" ", "-")
             place.mkdir()
-            listen = {IDLE[0]: "", IDLE[1]: "127.0.0.1:8952", IDLE[2]: pages.ADDRESS}[what]
+            listen = {IDLE[0]: "", IDLE[1]: "127.0.0.1:8952", IDLE[2]: _AT_REST}[what]
             days[what] = stack.enter_context(
                 closing(Day(place, settings | {"TRANSCRIBED_WEB_LISTEN": listen}, program))
             )
@@ -287,7 +288,7 @@ def idle(root: Path, settings: dict[str, str], n_windows: int) -> Iterator[Idle]
         opened = days[IDLE[2]]
         for path in (*pages.PAGES[:21], "/upload", "/health", "/folders", "/api/v1/status", "/api/v1/jobs"):
             with contextlib.suppress(OSError):
-                pages.get(path.format(middle=1, last=1))
+                pages.get(path.format(middle=1, last=1), _AT_REST)
         later = rested({IDLE[2]: opened}, 1)[IDLE[2]]
     for what, (memory_mb, core_percent) in found.items():
         after = later if what == IDLE[2] else (None, None)

@@ -213,7 +213,9 @@ def _changes(before: Sequence[str], new: Sequence[str]) -> list[tuple[str, int, 
 
 def _n_alike(one: Sequence[str], other: Sequence[str]) -> int:
     """How many of them are the same from the beginning on."""
-    return next((n for n, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other)))
+    return next(
+        (n for n, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), min(len(one), len(other))
+    )
 
 
 def _gap(before: Sequence[_Unit], first: int, end: int, line: Segment) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """What may go from the history, and its going. Functions inside a transaction; knows no disk and no clock.
 
 A live job always stays, and one whose recording is on its way to another folder. So does the newest job of a recording,
-its newest transcript, and a job whose transcript files nobody has replaced: without them the intake would begin anew, or take our files for somebody else's. Only where the
-recording itself is gone may they go.
+its newest transcript, and a job whose transcript files nobody has replaced: without them the intake would begin anew,
+or take our files for somebody else's. Only where the recording itself is gone may they go.
 """
 
 from __future__ import annotations

@@ -324,7 +324,8 @@ class VersionRow(Base):
 class RewriteRow(Base):
     """The files of a corrected transcript. *due* is the version that they are to be written of; NULL: they were.
 
-    *reason* is why they are not yet; *left_alone* has the paths of those that a person had changed.
+    *reason* is why they are not yet; *left_alone* has the paths of those that a person had changed,
+    quoted as in an address.
     """
 
     __tablename__ = "rewrite"

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, cast
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
@@ -179,7 +180,7 @@ def settle(session: Session, rewrite: Rewrite, outputs: Sequence[Output], at: da
         left = [os.fsdecode(path) for path in rewrite.left_alone]
         files = [os.fsdecode(output.path) for output in outputs]
         record(session, "rewritten", {"version": rewrite.due, "files": files, "left_alone": left or ""}, at, job_id)
-        _change(session, job_id, left_alone={"paths": left})
+        _change(session, job_id, left_alone={"paths": [quote_from_bytes(path) for path in rewrite.left_alone]})
     _change(session, job_id, reason=rewrite.reason)
     session.execute(
         update(RewriteRow).where(RewriteRow.job_id == job_id, RewriteRow.due == rewrite.due).values(due=None),
@@ -204,4 +205,4 @@ def _change(session: Session, job_id: int, **values: object) -> None:
 
 def _rewrite_of(row: RewriteRow) -> Rewrite:
     kept = cast("Mapping[str, Sequence[str]]", row.left_alone)
-    return Rewrite(row.job_id, row.inbox, row.due, row.reason, tuple(map(os.fsencode, kept.get("paths", ()))))
+    return Rewrite(row.job_id, row.inbox, row.due, row.reason, tuple(map(unquote_to_bytes, kept.get("paths", ()))))

@@ -319,6 +319,30 @@ def test_a_recording_is_done_again_as_somebody_wishes(service: Service) -> None:
     assert many == {"changed": [], "refused": [first["id"], 999999]}
 
 
+def test_a_text_is_corrected_and_made_again_only_where_that_is_meant(service: Service) -> None:
+    """The files follow; a second program that is late is told so."""
+    job = service.ended(service.upload("correct me.wav", sample(unlike=41))["job"])
+    place = f"/api/v1/jobs/{job['id']}"
+    wanted = {"base": 1, "lines": [{"line": 0, "text": "Water in Rotterdam."}]}
+    assert service.ask("POST", f"{place}/correct", wanted, by="rita").status == 403
+    assert service.ask("POST", f"{place}/correct", wanted).json == {"version": 2}
+    late = service.ask("POST", f"{place}/correct", wanted, by="ben")
+    assert (late.status, late.json["error"]["newest"]) == (409, 2)
+    beside = service.daemon.inbox / "correct me.txt"
+    service.daemon.until(lambda: "Rotterdam" in beside.read_text(), "the text")
+    told = service.ask("GET", f"{place}/corrections", by="rita").json
+    assert [one["author"] for one in told["versions"]] == ["", "anna"]
+    assert b"Rotterdam" not in service.ask("GET", f"{place}/transcript?format=txt&version=1").content
+    refused = service.ask("POST", f"{place}/redo", {})
+    assert (refused.status, refused.json["error"]["code"]) == (409, "corrected")
+    assert service.ask("POST", f"{place}/restore", {"base": 2, "number": 1}, by="ben").json == {"version": 3}
+    again = service.ask("POST", f"{place}/redo", {"over_corrections": True})
+    assert again.status == 201, again.content
+    service.ended(again.json["job"])
+    over = service.ask("POST", f"{place}/restore", {"base": 3, "number": 2})
+    assert (over.status, over.json["error"]["newest"]) == (409, 0)
+
+
 def test_jobs_are_paged_by_their_numbers(service: Service) -> None:
     """Each page goes on where the last one ended, and none has a job twice."""
     for n in range(3):

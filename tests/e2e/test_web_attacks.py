@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-import soundfile
-from playwright.sync_api import Browser, Page
+import soundfile  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # it has none
+from playwright.sync_api import Browser, Dialog, Page, Request
 
 from tests.harness import DATA, Daemon
 from tests.unit.test_opening import free_port
@@ -119,10 +119,19 @@ def page(place: Place, browser: Browser) -> Iterator[Page]:
     with closing(browser.new_context(locale="en-GB", extra_http_headers={"X-Remote-User": WHO})) as context:
         opened = context.new_page()
         said: list[str] = []
-        opened.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss())[0])
+
+        def ran(dialog: Dialog) -> None:
+            said.append(f"dialog {dialog.message}")
+            dialog.dismiss()
+
+        def asked(request: Request) -> None:
+            if not request.url.startswith(place.address):
+                said.append(request.url)
+
+        opened.on("dialog", ran)
         opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("request", lambda asked: None if asked.url.startswith(place.address) else said.append(asked.url))
+        opened.on("request", asked)
         yield opened
         assert said == []
 

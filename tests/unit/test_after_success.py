@@ -426,7 +426,11 @@ def test_what_can_never_leave_is_not_copied_again_and_again(tmp_path: Path, monk
     """A folder that may not be written, and an archive on another disk."""
     _on_another_disk(monkeypatch)
     errand = _errand(tmp_path)
-    monkeypatch.setattr(os, "access", lambda *_args, **_named: False)  # root may write everywhere
+
+    def refuse(*_args: object, **_named: object) -> bool:
+        return False
+
+    monkeypatch.setattr(os, "access", refuse)  # root may write everywhere
     with pytest.raises(PermissionError):
         carry(errand, resumed=False)
     assert os.listdir(tmp_path / "out") == []

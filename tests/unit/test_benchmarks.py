@@ -27,11 +27,14 @@ from benchmarks import (
     figures,
     ladder,
     match,
+    pages,
     quant,
     report,
     results,
     roster,
+    scale,
     tables,
+    viewers,
     wav,
 )
 from benchmarks.contestants import worker
@@ -41,6 +44,9 @@ from benchmarks.processes import tree, usage
 from benchmarks.results import TOTAL, NotRun, Result, Row, Run, Workload
 from benchmarks.scoring import Tally, Told, complaints, errors, normalised, score
 from benchmarks.sounds import LENGTH_S, SOUNDS, write_all
+from daemon.outputs.kept import Kept, packed
+from daemon.web.transcripts import document_of
+from storage.records import Fingerprint
 
 
 def row(name: str, walls: Sequence[float], n_errors: int = 1, **more: Any) -> Row:
@@ -401,3 +407,61 @@ def test_nobody_waits_for_an_archive_but_who_dropped_it() -> None:
     assert ours["all memos"].most_s < 60.0
     assert ours["archive"].most_s < 1.3 * first["archive"].most_s
     assert fairness.day(200.0) == fairness.day(200.0)
+
+
+def a_round(speed: float, looked: bool) -> viewers.Round:
+    """A round of a hundred seconds."""
+    return viewers.Round(looked, speed, 100.0, 4.0 if looked else 2.0, 150.0, 0.5, 0.1, 30, 12.0, 40.0)
+
+
+def test_what_people_cost_is_told_pair_by_pair(tmp_path: Path) -> None:
+    """The middle of the ratios, not the ratio of the middles; beside it what a daemon at rest needs."""
+    found = [
+        (a_round(alone, False), a_round(looked, True)) for alone, looked in ((10.0, 9.9), (20.0, 19.8), (5.0, 6.0))
+    ]
+    assert viewers.slowdown(found) == pytest.approx(0.01)
+    rested = [viewers.Idle(viewers.IDLE[0], 50.0, 0.2), viewers.Idle(viewers.IDLE[2], 75.0, 0.3, 80.0, 0.3)]
+    more = {"device": "cpu", "model": "base", "viewers": 5, "jobs": 1000, "transcripts": 10, "every_s": 3.0}
+    results.save(viewers.data_of(found, rested, more | {"audio_s": 600.0}), tmp_path / "viewers-cpu.json")
+    text = report.page(tmp_path, tmp_path, draw=False)
+    assert "it has 0.990 of its speed (0.990 to 1.200 over 3 pairs of rounds)" in text
+    assert "The daemon keeps 0.020 cores more busy for it" in text
+    assert "| 1 | 10.00 | 9.90 | 0.990 | 152.0 | 154.0 | 1.013 | 12, 40 | 0.10, 0.10 |" in text
+    assert "| with the extra, once every page was opened | 80.0 | 0.30 |" in text
+
+
+def test_rounds_that_were_disturbed_are_made_again() -> None:
+    """As long as there is time for it; people come first in every other pair."""
+    asked: list[int] = []
+
+    class Disturbed:
+        """An office whose first rounds are disturbed."""
+
+        def round(self, n_people: int) -> viewers.Round:
+            """One more."""
+            asked.append(n_people)
+            return replace(a_round(1.0, n_people > 0), others_cores=1.0 if len(asked) < 4 else 0.0)
+
+    found = list(viewers.pairs(Disturbed(), 2, 5, 0.1))  # type: ignore[arg-type]  # as far as it is asked
+    assert asked == [5, 0, 0, 5, 5, 0, 0, 5]
+    assert [(one.looked, other.looked) for one, other in found] == [(False, True)] * 2
+
+
+def test_a_late_page_is_named(tmp_path: Path) -> None:
+    """Each page has its row, and those over the limit are told."""
+    found = [
+        scale.figure("pages", "/", [3.0, 4.0, 9.0], "ms", 200.0),
+        scale.figure("API", "/slow", [201.0], "ms", 200.0),
+    ]
+    sizes = {"jobs": 1000, "transcripts": 10, "lines": 3, "device": "cpu", "model": "base"}
+    results.save(pages.data_of(found, sizes, 0.5), tmp_path / "pages-cpu.json")
+    text = report.page(tmp_path, tmp_path, draw=False)
+    assert "Late: /slow." in text
+    assert "| / | 4 | 9 | 200.0 | ms |" in text
+
+
+def test_the_talk_that_is_opened_is_read_by_the_pages() -> None:
+    """An hour of words with their times, as the history keeps it."""
+    document = document_of(packed(Kept(pages.talk(), Fingerprint(1, 1, 1, 1, 1), "d")))
+    assert document == pages.talk()
+    assert document.transcript.segments[-1].end_s == pages.TALK_S

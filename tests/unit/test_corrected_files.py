@@ -17,7 +17,7 @@ from daemon.corrections import Edit, Edits
 from daemon.errors import TextChanged
 from daemon.outputs.kept import unpacked
 from daemon.redo import Wish, redo
-from daemon.versions import NoTranscript, NotNow, VersionFiles, Written
+from daemon.versions import NotNow, NoTranscript, VersionFiles, Written
 from storage.records import JobState, Outcome, Output
 from storage.retention import OldJob
 from storage.snapshots import Snapshots, newest_versions

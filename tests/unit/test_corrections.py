@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -185,3 +186,25 @@ def test_what_cannot_be_is_refused_with_a_reason(edits: Edits) -> None:
 def test_a_name_of_a_person_is_never_empty() -> None:
     """An empty one would be the machine's."""
     assert corrected(document("call"), Edits({0: Edit("x")}), "\u202e ", AT).document.corrected_by == SOMEBODY
+
+
+def test_a_long_line_is_corrected_at_once() -> None:
+    """Also where its words were chosen so that comparing them takes minutes; what is the same at its ends stays."""
+    texts = ["begin", *["a", "b"] * 1240, "end"]
+    words = tuple(Word(n, n + 1, text, 0.9) for n, text in enumerate(texts))
+    line = Segment(0.0, len(texts), " ".join(texts), -0.1, 1.0, 0.0, 0.0, words)
+    began = time.process_time()
+    made = timed(line, " ".join(["begin", *["b", "a", "a"] * 820, "end"]))
+    assert time.process_time() - began < 5
+    assert (made[0].text, made[0].end_s, made[-1].text, made[-1].start_s) == ("begin", 1, "end", len(texts) - 1)
+    assert all(one.end_s <= other.start_s + 0.001 for one, other in pairwise(made))
+
+
+def test_a_name_is_meant_as_it_is_shown() -> None:
+    """What cannot be seen of it, nobody can write."""
+    talk = document("call")
+    lines = tuple(replace(line, speaker=" An\u202ena\n") for line in talk.transcript.segments)
+    made = corrected(
+        replace(talk, transcript=replace(talk.transcript, segments=lines)), Edits(speakers={"Anna": "Ben"}), "x", AT
+    )
+    assert {line.speaker for line in made.document.transcript.segments} == {"Ben"}

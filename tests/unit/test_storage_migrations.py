@@ -132,7 +132,7 @@ def test_what_was_in_the_queue_gets_in_line(tmp_path: Path) -> None:
     path = load(SCHEMAS / "v1.sql", tmp_path / "history.db")
     connection = sqlite3.connect(path)
     live = "state IN ('publishing', 'queued', 'running', 'waiting')"
-    connection.execute(f"UPDATE job SET size_bytes = 16000 * (7200 + id) WHERE {live}")  # noqa: S608  # our own
+    connection.execute(f"UPDATE job SET size_bytes = 16000 * (7200 + id) WHERE {live}")  # our own
     connection.execute("UPDATE file SET path = x'2f7372762f696e626f782fff2fff2f61' WHERE name_text = 'queued.wav'")
     connection.commit()
     connection.close()
@@ -148,7 +148,7 @@ def test_what_was_in_the_queue_gets_in_line(tmp_path: Path) -> None:
         assert claimed is not None
         assert claimed.path == new.path
     connection = sqlite3.connect(path)
-    query = f"SELECT starts_s, expected_s FROM job WHERE {live} AND person = ? ORDER BY starts_s"  # noqa: S608  # our own
+    query = f"SELECT starts_s, expected_s FROM job WHERE {live} AND person = ? ORDER BY starts_s"  # our own
     line = connection.execute(query, (b"/srv/inbox",)).fetchall()
     connection.close()
     assert line[0][0] == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +15,9 @@ import pytest
 
 from daemon.outputs.kept import unpacked
 from daemon.web.access.visitor import Role, Visitor
-from tests.unit.web_pages import Office, line, office
+from daemon.web.views.versions import differences
+from storage.records import NewJob, Outcome, Result
+from tests.unit.web_pages import AT, Office, document, line, office
 
 HOSTILE = "</textarea><script>alert(1)</script>"
 
@@ -106,6 +109,49 @@ def test_who_is_late_sees_both_and_loses_nothing(place: Office) -> None:
     assert "Lost?" in answer.text.partition('id="lost-title"')[2].partition("</section>")[0]
     assert post(place, job_id, fields).status_code == 303
     assert lines_of(place, job_id) == ["Mine.", "Three and a half.", "Both."]
+
+
+def test_who_names_speakers_too_late_loses_no_name(place: Office) -> None:
+    """The names are shown beside the lines, though the newest text has none."""
+    job_id = talk(place, "One.", "Two.")
+    fields = fields_of(place.get(f"/jobs/{job_id}/correct?speakers=1"))
+    post(place, job_id, fields | {"t0": "Theirs."})
+    answer = post(place, job_id, fields | {"s1": "Anna"})
+    assert answer.status_code == 409
+    assert fields_of(answer)["s1"] == "Anna"
+    assert post(place, job_id, fields_of(answer)).status_code == 303
+    assert lines_of(place, job_id) == ["Theirs.", "Two."]
+
+
+def test_what_cannot_be_kept_is_still_in_the_form(place: Office) -> None:
+    """With the reason; a moment later it can be."""
+    job_id = talk(place, "One.")
+    fields = fields_of(place.get(f"/jobs/{job_id}/correct")) | {"t0": "Mine."}
+    job = place.store.job(job_id)
+    assert job is not None
+    place.store.redo([NewJob(job.path, job.inbox, job.fingerprint, job.options, job.options_digest)], job.created_at)
+    again = place.store.claim(AT)
+    assert again is not None
+    assert again.id != job_id
+    place.store.publishing(again, [], Result(Outcome.OK, "", "en", 1.0, "base", "cpu", "int8", 1.0, 0, 0), AT)
+    answer = post(place, job_id, fields)
+    assert answer.status_code == 400
+    assert "at this moment" in answer.text
+    assert fields_of(answer)["t0"] == "Mine."
+    place.store.fail(again, "no", AT)
+    assert post(place, job_id, fields).status_code == 303
+
+
+def test_what_is_different_in_very_much_is_shown_at_once(place: Office) -> None:
+    """As many lines as a page has, and words of long lines as a whole."""
+    before = [" ".join(["a", "b"] * 45), *[" ".join(["a", "b"] * 300)] * 100] * 15
+    after = [" ".join(["b", "a", "a"] * 30), *[" ".join(["b", "a", "a"] * 200)] * 100] * 15
+    many = [tuple(line(text, 400.0 * n, timed=False) for n, text in enumerate(texts)) for texts in (before, after)]
+    old, new = (document("x", segments=lines) for lines in many)
+    began = time.process_time()
+    found = differences(old, new)
+    assert time.process_time() - began < 3
+    assert len(found) == 1515
 
 
 def test_a_long_text_is_corrected_in_parts(place: Office) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from daemon.corrections import BadCorrection
 from daemon.errors import TextChanged, TranscribedError
-from daemon.versions import NoTranscript, NotNow
+from daemon.versions import NotNow, NoTranscript
 from daemon.web.api.common import by, history, job_or_404, site_of
 from daemon.web.api.shapes import CorrectionsShape, CorrectRequest, JobId, MadeVersionShape, RestoreRequest
 from daemon.web.errors import Declined

@@ -513,6 +513,8 @@ _NOT_TOLD: Final = frozenset({"owner", "outcome"})
 
 def _figure(key: str, value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(str(one).rpartition("/")[2] if key == "files" else str(one) for one in cast("list[object]", value))
+        return ", ".join(
+            str(one).rpartition("/")[2] if key == "files" else str(one) for one in cast("list[object]", value)
+        )
     text = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
     return f"{text} s" if key.endswith("_s") and isinstance(value, int | float) else text

@@ -21,6 +21,7 @@ MOST_SHOWN: Final = 1000
 """Lines of a page that shows what is different."""
 
 _MOST_PAIRS: Final = 10_000  # of words of two lines that are compared: 10 ms at the worst
+_MOST_PAIRS_IN_ALL: Final = 1_000_000  # of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ def differences(old: Document, new: Document) -> tuple[Difference, ...]:
     before = dict(zip(keys_of(old.transcript.segments), old.transcript.segments, strict=True))
     after = dict(zip(keys_of(new.transcript.segments), new.transcript.segments, strict=True))
     found: list[Difference] = []
+    left = _MOST_PAIRS_IN_ALL
     for key in sorted(before.keys() | after.keys()):
         one, other = before.get(key), after.get(key)
         texts = [cleaned(line.text) if line is not None else "" for line in (one, other)]
@@ -140,7 +142,11 @@ def differences(old: Document, new: Document) -> tuple[Difference, ...]:
         if one is None or other is None or texts[0] != texts[1] or names[0] != names[1]:
             is_renamed = one is not None and other is not None and names[0] != names[1]
             speaker = tuple(_whole(*names)) if is_renamed else ()
-            pieces = tuple(_pieces(*texts)) if len(found) < MOST_SHOWN else ()
+            cuts = [[end for _first, end in units(text)] for text in texts] if len(found) < MOST_SHOWN else [[], []]
+            n_pairs = len(cuts[0]) * len(cuts[1])
+            is_short = 0 < n_pairs <= min(_MOST_PAIRS, left)
+            left -= n_pairs if is_short else 0
+            pieces = tuple(_by_words(texts, cuts) if is_short else _whole(*texts))
             found.append(Difference(clock(key[0]), pieces, speaker))
     return tuple(found)
 
@@ -152,13 +158,9 @@ def _whole(old: str, new: str) -> Iterator[Piece]:
         yield Piece("new", new)
 
 
-def _pieces(old: str, new: str) -> Iterator[Piece]:
-    """By words; in scripts without spaces by characters."""
-    ends, new_ends = ([end for _first, end in units(text)] for text in (old, new))
-    if len(ends) * len(new_ends) > _MOST_PAIRS or not ends or not new_ends:
-        yield from _whole(old, new)
-        return
-    words, new_words = _cut(old, ends), _cut(new, new_ends)
+def _by_words(texts: Sequence[str], cuts: Sequence[Sequence[int]]) -> Iterator[Piece]:
+    """The first of *texts* and the second, word by word; in scripts without spaces by characters."""
+    words, new_words = (_cut(text, ends) for text, ends in zip(texts, cuts, strict=True))
     matcher = SequenceMatcher(
         None, [word.strip() for word in words], [word.strip() for word in new_words], autojunk=False
     )
