@@ -27,9 +27,9 @@ from storage.records import Job, Outcome
 class Activity:
     """A job in hand, for people to look at and to cancel. *stage* is ``decode``, ``engine`` or ``publish``.
 
-    *unwanted*: a person cancelled it, *unwanted_by* says who. *deserted*: why it gives its decoder to others; its share does not answer.
-    *outdated*: it is done, and its recording is already another one. *began* is when work on it began, after any wait
-    for a decoder, *stage_began* when its stage did. *touch* is the call into its share that it is in.
+    *unwanted*: a person cancelled it, *unwanted_by* says who. *deserted*: why it gives its decoder to others; its share
+    does not answer. *outdated*: it is done, and its recording is already another one. *began* is when work on it began,
+    after any wait for a decoder, *stage_began* when its stage did. *touch* is the call into its share that it is in.
     *same_as* is the job whose text it takes over, *same_what* says what is the same; *was_kept*: an earlier attempt
     made the text.
     """

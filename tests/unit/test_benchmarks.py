@@ -463,5 +463,6 @@ def test_a_late_page_is_named(tmp_path: Path) -> None:
 def test_the_talk_that_is_opened_is_read_by_the_pages() -> None:
     """An hour of words with their times, as the history keeps it."""
     document = document_of(packed(Kept(pages.talk(), Fingerprint(1, 1, 1, 1, 1), "d")))
+    assert document is not None
     assert document == pages.talk()
     assert document.transcript.segments[-1].end_s == pages.TALK_S

@@ -20,7 +20,6 @@ _ANSWERS: Final[tuple[tuple[type[TranscribedError], int, str], ...]] = (
     (BadCorrection, 422, "bad_correction"),
     (NoTranscript, 404, "no_transcript"),
     (NotNow, 503, "not_now"),
-    (TranscribedError, 409, "refused"),
 )
 
 
@@ -59,6 +58,7 @@ def _made(request: Request, job_id: int, command: str, **arguments: object) -> M
     except TextChanged as error:
         raise Declined(409, "text_changed", str(error), newest=error.newest) from error
     except TranscribedError as error:
-        status, code = next((status, code) for kind, status, code in _ANSWERS if isinstance(error, kind))
+        said = ((status, code) for kind, status, code in _ANSWERS if isinstance(error, kind))
+        status, code = next(said, (409, "refused"))
         raise Declined(status, code, str(error)) from error
     return MadeVersionShape(version=made["version"])

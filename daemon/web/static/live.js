@@ -3,6 +3,7 @@
   "use strict";
   const state = document.getElementById("state");
   if (!state) return;
+  const ENDED = ["done", "failed", "quarantined", "cancelled", "vanished"]; // it had not when the page was made
   let before = null;
   const look = async () => {
     if (document.hidden) return;
@@ -11,7 +12,7 @@
       if (!response.ok) return;
       const now = (await response.json()).state;
       const busy = document.activeElement && document.activeElement.closest("form"); // somebody is about to choose
-      if (before !== null && now !== before && !busy) location.reload();
+      if ((ENDED.includes(now) || (before !== null && now !== before)) && !busy) location.reload();
       else if (!busy) before = now;
     } catch { /* no connection: again in a moment */ }
   };

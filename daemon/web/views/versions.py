@@ -21,7 +21,7 @@ MOST_SHOWN: Final = 1000
 """Lines of a page that shows what is different."""
 
 _MOST_PAIRS: Final = 10_000  # of words of two lines that are compared: 10 ms at the worst
-_MOST_PAIRS_IN_ALL: Final = 1_000_000  # of a page
+_MOST_PAIRS_IN_ALL: Final = 400_000  # of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ def differences(old: Document, new: Document) -> tuple[Difference, ...]:
         if one is None or other is None or texts[0] != texts[1] or names[0] != names[1]:
             is_renamed = one is not None and other is not None and names[0] != names[1]
             speaker = tuple(_whole(*names)) if is_renamed else ()
-            cuts = [[end for _first, end in units(text)] for text in texts] if len(found) < MOST_SHOWN else [[], []]
+            shown = texts if len(found) < MOST_SHOWN else ["", ""]
+            cuts = [[end for _first, end in units(text)] for text in shown]
             n_pairs = len(cuts[0]) * len(cuts[1])
             is_short = 0 < n_pairs <= min(_MOST_PAIRS, left)
             left -= n_pairs if is_short else 0
