@@ -126,6 +126,9 @@ class ServiceFigures:
         self._counted_at = float("-inf")
         self._counting_s = 0.0
         self._changed = False
+        self._queued_mean_s: float | None = None
+        self._queued_mean_at = float("-inf")
+        self._queued_mean_took_s = 0.0
         self._company: dict[int, _Company] = {}
         self._moved: object = None
         self._moved_at = clock()
@@ -272,11 +275,25 @@ class ServiceFigures:
         return {job_id: left_s for job_id, left_s in found.items() if left_s is not None}
 
     def queue_eta_s(self, n_queued: int) -> float | None:
-        """Seconds until so many recordings of the usual length are done; None where there are none, or nobody knows."""
-        found = self._pace
-        if not n_queued or not found.usual_speed or not found.mean_audio_s:
+        """Seconds until what is in hand and so many queued jobs are done; None where none are, or nobody knows."""
+        if not n_queued:
             return None
-        return n_queued * found.mean_audio_s / found.usual_speed
+        forecast, mean_s = self.forecast(), self._mean_queued_s()
+        if not forecast.speed or mean_s is None:
+            return None
+        return (sum(forecast.in_hand_s.values()) + n_queued * mean_s) / forecast.speed
+
+    def _mean_queued_s(self) -> float | None:
+        """The audio that a job of the queue may have. Of a long queue it is looked up now and then, as for `counts`."""
+        with self._lock:
+            began = self._clock()
+            if began - self._queued_mean_at < EXACT_RATIO * self._queued_mean_took_s:
+                return self._queued_mean_s or self._pace.mean_audio_s
+        mean_s = self._sources.store.mean_expected_s(self._sources.hidden)
+        with self._lock:
+            self._queued_mean_s = mean_s
+            self._queued_mean_at, self._queued_mean_took_s = began, self._clock() - began
+            return mean_s or self._pace.mean_audio_s
 
     def forecast(self) -> Forecast:
         """When what waits will be done, as far as that can be told."""

@@ -304,6 +304,7 @@ class Parts:
             latest=lambda: self._monitoring.latest,
             open_alerts=lambda: self._monitoring.open_alerts,
             inboxes=lambda: [inbox.config for inbox in self._people()],
+            mistakes=lambda path: inbox.mistakes if (inbox := self._inboxes.by_path.get(path)) is not None else {},
             shows=self._shows,
             scan=self._scan,
             clock=utc_now,

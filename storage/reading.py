@@ -254,6 +254,11 @@ class JobQueries:
         with self._read() as session:
             return lately.count_of(session, state)
 
+    def mean_expected_s(self, but_not_in: bytes = b"") -> float | None:
+        """See `storage.lately.mean_expected_s`."""
+        with self._read() as session:
+            return lately.mean_expected_s(session, but_not_in)
+
     def standing(self, job_id: int) -> Standing | None:
         """See `storage.standing.standing`."""
         with self._read() as session:

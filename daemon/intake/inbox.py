@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -21,6 +21,7 @@ from daemon.intake.disk import Disk
 from daemon.intake.root import Root
 from daemon.intake.scanner import Scan, scan
 from daemon.intake.settings_files import SettingsFiles
+from daemon.intake.settings_mistakes import Mistake
 from daemon.intake.watch import Watch
 from daemon.intake.watching import POLL_SCAN_S, Watching
 from daemon.locks import Owner
@@ -103,6 +104,11 @@ class Inbox:
     def offline(self) -> str:
         """Why the folder cannot be searched at present; empty while it can. Safe from any thread, touches nothing."""
         return self._share.silence() or self._offline
+
+    @property
+    def mistakes(self) -> Mapping[bytes, Sequence[Mistake]]:
+        """What is wrong with the settings in its folders, as of the last scan. Safe from any thread."""
+        return self._settings.mistakes
 
     @property
     def ready(self) -> bool:

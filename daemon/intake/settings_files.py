@@ -73,6 +73,11 @@ class SettingsFiles:
         self._judged = self.settings = FolderSettings(self._root, of_inbox(config), fair_by=config.fair_by)
         """*settings* may be read by any thread."""
 
+    @property
+    def mistakes(self) -> Mapping[bytes, Sequence[Mistake]]:
+        """What is wrong with the files that are not taken, by folder. Safe from any thread."""
+        return self._mistakes
+
     def learn(self) -> None:
         """Take what the history knows of the last run."""
         if self._limits.keys:

@@ -80,6 +80,7 @@ def make_site_app(site: Site, endpoints: ASGIApp | None = None) -> ASGIApp:
     if endpoints is not None:
         routes += [Route(path, endpoints, methods=["GET"]) for path in MONITORING]
     app = Starlette(routes=routes, exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False  # it would lead to http:// where a web server in front speaks TLS
     app.state.site = site
     return Gate(app, site.access)
 

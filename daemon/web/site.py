@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from daemon.config import Config, InboxConfig
 from daemon.control import Command
+from daemon.intake.settings_mistakes import Mistake
 from daemon.requests import Requests
 from daemon.web.access.access import Access
 from daemon.web.uploads.receiving import Uploads
@@ -24,6 +25,7 @@ class Site:
 
     *commands* are those of the control socket. *database* and *metrics* are files to be read by who opens a reader of
     its own; *store* is the one writer, whose reads are allowed too. *inboxes* are those that people know of.
+    *mistakes* are what is wrong with the settings in the folders of an inbox, by folder; nothing is touched for it.
     *shows* is false for a path of an inbox that people do not know of.
     """
 
@@ -36,6 +38,7 @@ class Site:
     latest: Callable[[], Sample | None]
     open_alerts: Callable[[], Sequence[Alert]]
     inboxes: Callable[[], Sequence[InboxConfig]]
+    mistakes: Callable[[bytes], Mapping[bytes, Sequence[Mistake]]]
     shows: Callable[[bytes], bool]
     scan: Callable[[bytes], None]
     clock: Callable[[], datetime]

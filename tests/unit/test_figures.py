@@ -259,7 +259,35 @@ def test_a_job_that_ends_waits_for_no_query(room: Room, monkeypatch: pytest.Monk
     assert not any(hung)
 
 
-def test_the_time_that_a_queue_takes(room: Room) -> None:
+def test_the_time_that_a_queue_takes(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in hand and the audio that is queued, at the usual pace; of a long queue it is seldom looked up."""
+    transcribe(room.store, b"/srv/inbox/memo.wav", "a")  # two minutes in 12 s
+    room.service.pace()
+    assert room.service.queue_eta_s(0) is None
+    lengths = {b"/srv/inbox/long.wav": 7200.0, b"/srv/inbox/short.wav": 1200.0}
+    room.store.enqueue([replace(new(path), expected_s=length_s) for path, length_s in lengths.items()], AT)
+    room.store.enqueue([replace(new(b"/canary.wav", OURS), expected_s=9e9)], AT)
+    assert room.service.queue_eta_s(2) == pytest.approx(840.0)
+    job = room.store.claim(AT, [OURS])  # all but the canary: the short one
+    assert job is not None
+    room.begin(job, total_s=1100.0).done_s = 100.0
+    assert room.service.queue_eta_s(1) == pytest.approx(820.0)
+    asked: list[bytes] = []
+
+    def slow(but_not_in: bytes) -> float:
+        asked.append(but_not_in)
+        room.now += 0.02
+        return 600.0
+
+    monkeypatch.setattr(room.store, "mean_expected_s", slow)
+    assert [room.service.queue_eta_s(n) for n in (10, 20)] == pytest.approx([700.0, 1300.0])
+    assert asked == [OURS]
+    room.pass_time(4.1)
+    room.service.queue_eta_s(10)
+    assert len(asked) == 2
+
+
+def test_the_time_of_a_queue_whose_lengths_nobody_knows(room: Room) -> None:
     """As many recordings of the usual length at the usual pace."""
     assert room.service.queue_eta_s(5) is None
     transcribe(room.store, b"/srv/inbox/a.wav", "a")

@@ -160,6 +160,7 @@ def test_a_mistake_is_told_in_the_language_of_the_inbox(make: Callable[..., Fold
     folders = make(messages="de")
     folders.say(MISTAKE)
     folders.pass_time()
+    assert [mistake.place for mistake in folders.inbox.mistakes[folders.inbox.path + b"/anna"]] == ['langauge = "de"']
     note = folders.note()
     assert note is not None
     assert note.startswith("Diese Datei ist vom Abschreibedienst, ")

@@ -518,6 +518,14 @@ def test_behind_https_the_cookie_goes_nowhere_else(start: Start) -> None:
     assert "not encrypted" not in server.ask("/login", Host="texts.example.org").text
 
 
+def test_a_path_with_a_slash_too_many_leads_nowhere(start: Start) -> None:
+    """It is not there. The service does not know the address that a web server in front gave it, so it sends nobody."""
+    server = start(hosts=("texts.example.org",), https=True)
+    for path in ("/page/", "/login/", "/static", "//page", "/page//"):
+        answer = server.ask(path, Host="texts.example.org")
+        assert (answer.status, "location" in answer.headers) == (404, False), path
+
+
 # With a web server in front.
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from daemon.intake.folder_settings import Limits, check, of_inbox, parse
+from daemon.intake.settings_mistakes import Mistake, Mistaken
 from daemon.suspects import Suspect
 from daemon.web.access.visitor import Role, Visitor
 from daemon.web.wording import LANGUAGES, Language, words
@@ -288,7 +290,7 @@ def test_now_says_what_happens(place: Office) -> None:
         ],
         "engine": {"seats": [{"state": "ready", "model": "base", "device": "cpu", "n_jobs": 1}]},
         "figures": {"host_cpu_used_ratio": 0.5, "gpu_lost 0": 1.0, "gpu_utilisation_ratio 1": 0.25},
-        "queue_eta_s": 120.0,
+        "queue_eta_s": 45.0,
         "speed_ratio": 12.5,
     }  # fmt: skip
     page = place.get("/")
@@ -305,7 +307,7 @@ def test_now_says_what_happens(place: Office) -> None:
         "GPU 0 gone",
         "GPU 1 ready 25 %",
         f"12.5{TIMES} of real time",
-        "2 min until all is done",
+        "45 s until all is done",  # what is in hand is in it
     ):
         assert words_ in shown, words_
     assert f'href="/jobs/{number}"' in page.text
@@ -383,6 +385,29 @@ def test_folders_show_what_holds(place: Office) -> None:
     assert "job 1 is queued" in why
     for path in ("/etc/passwd", "x", "/" + "a" * 5000, "%00", "%ff", "/%ff"):
         assert place.get(f"/folders?path={path}").status_code == 200
+
+
+def test_folders_show_a_mistake_in_settings_that_were_never_taken(place: Office) -> None:
+    """In words, before the others; what a file says and how its folder is called is only text."""
+    root = os.fsencode(place.inbox)
+    hostile = root + b"/z<b>\xe2\x80\xae\xff"
+    said = parse(b'"<script>alert(1)</script>" = "\xe2\x80\xae<img src=x>"\n')
+    with pytest.raises(Mistaken) as refused:
+        check(said, of_inbox(place.config.inbox[0]).values, Limits.of(place.config.inbox[0]))
+    place.mistakes = {hostile: refused.value.mistakes, root + b"/ben": (Mistake("not_utf8"),)}
+    place.store.keep_settings(root, {root + b"/anna": {"language": "de"}, root + b"/ben": {"language": "fr"}}, [])
+    page = place.get("/folders")
+    shown = text_of(page)
+    assert '<script>alert(1)</script> = "\\u202e<img src=x>": there is no such setting' in shown
+    assert "this folder has the settings of the folder around it" in shown
+    assert "/z<b>\\u202e\\xff mistake" in shown
+    assert "<script>alert" not in page.text
+    assert "<img" not in page.text
+    assert "z<b>" not in page.text
+    ben, z, anna = (shown.index(f"{place.inbox}/{name}") for name in ("ben", "z", "anna"))
+    assert ben < z < anna
+    assert "what the file said before still counts" in shown[ben:z]
+    assert '"fr"' in shown[ben:z]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from daemon.actor import Pulse
 from daemon.answers import Answers
 from daemon.config import Config, InboxConfig
+from daemon.intake.settings_mistakes import Mistake
 from daemon.options import JobOptions
 from daemon.outputs.document import Document
 from daemon.outputs.kept import Kept, lines_of, packed, stretches_of
@@ -43,6 +44,7 @@ class Office:
     status: dict[str, Any] = field(default_factory=lambda: {"jobs": {}, "in_hand": [], "inboxes": []})
     alerts: tuple[Alert, ...] = ()
     visitor: Visitor = LOCAL
+    mistakes: dict[bytes, tuple[Mistake, ...]] = field(default_factory=dict[bytes, tuple[Mistake, ...]])
 
     @property
     def inbox(self) -> Path:
@@ -67,6 +69,9 @@ class Office:
         def shows(inbox: bytes) -> bool:
             return inbox == os.fsencode(self.inbox)
 
+        def mistakes(inbox: bytes) -> dict[bytes, tuple[Mistake, ...]]:
+            return self.mistakes if shows(inbox) else {}
+
         made = SimpleNamespace(
             version="1",
             config=lambda: self.config,
@@ -77,6 +82,7 @@ class Office:
             ask=ask,
             open_alerts=lambda: self.alerts,
             inboxes=lambda: self.config.inbox,
+            mistakes=mistakes,
             shows=shows,
             clock=lambda: AT,
         )

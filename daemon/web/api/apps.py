@@ -30,6 +30,7 @@ def make_api(site: Site) -> FastAPI:
         title="transcribed",
         version=VERSION,
         description=_ABOUT,
+        redirect_slashes=False,  # see `daemon.web.app`
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         responses={**cast("dict[int | str, dict[str, Any]]", ERRORS)},
@@ -48,6 +49,7 @@ def make_openai(site: Site) -> FastAPI:
         title="transcribed, as OpenAI's audio API",
         version=VERSION,
         responses=OPENAI_ERRORS,
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
     )

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from daemon.config import InboxConfig
 from daemon.intake.explain import Explanation, explain
 from daemon.web.pages.asking import query_of, teller
 from daemon.web.rendering import render
 from daemon.web.site import Site
-from daemon.web.views.folders import folders_page
+from daemon.web.views.folders import Known, folders_page
 from daemon.web.views.telling import from_query
 
 _LONGEST = 4096
@@ -30,9 +31,13 @@ def routes(site: Site) -> list[BaseRoute]:
             path, site.inboxes(), site.store, lambda name: site.ask("unfinished", path=os.fsdecode(name))
         )
 
+    def known(inbox: InboxConfig) -> Known:
+        root = os.fsencode(inbox.path)
+        return Known(inbox, site.store.folder_settings(root), site.mistakes(root))
+
     def show(request: Request) -> Response:
         asked = query_of(request).get("path", "").strip()
-        inboxes = [(inbox, site.store.folder_settings(os.fsencode(inbox.path))) for inbox in site.inboxes()]
+        inboxes = [known(inbox) for inbox in site.inboxes()]
         model = folders_page(inboxes, site.status(), teller(request, site), explained(asked) if asked else None)
         return render(request, "folders.html", model)
 

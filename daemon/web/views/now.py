@@ -110,9 +110,8 @@ def _figures(status: Status, teller: Teller) -> Iterator[Figure]:
     yield Figure(number(len(status.get("in_hand", ()))), say("now.running"), "#going")
     n_waiting = jobs.get("queued", 0) + jobs.get("waiting", 0)
     yield Figure(number(n_waiting), say("now.waiting"), "/history?state=busy")
-    in_hand = max((one.get("eta_s") or 0.0 for one in status.get("in_hand", ())), default=0.0)
     if left_s := status.get("queue_eta_s"):
-        yield Figure(teller.duration(left_s + in_hand), say("now.left"))
+        yield Figure(teller.duration(left_s), say("now.left"))
     n_failed = jobs.get("failed", 0) + jobs.get("quarantined", 0)
     yield Figure(number(n_failed), say("now.failed"), "/history?state=failed", "bad" if n_failed else "")
     yield Figure(number(jobs.get("done", 0)), say("now.done"), "/history?state=done")
