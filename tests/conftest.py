@@ -27,7 +27,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, an event loop runs in this thread, and no test may begin another
 def browser() -> Iterator[Browser]:
     """Chromium; where there is none, the tests of the pages are skipped."""
     from tests.browser import CHROMIUM, chromium  # only now: Playwright takes half a second to load
