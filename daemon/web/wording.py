@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
-from daemon.words import LANGUAGES, Catalogue, Language, catalogue
+from daemon.words import LANGUAGES, Catalogue, Language, catalogue, flat
 
 __all__ = ["LANGUAGES", "Catalogue", "Language", "chosen", "words"]
 
@@ -18,7 +16,7 @@ def words(language: Language) -> Catalogue:
     """The sentences of *language*: those of the pages, and of `daemon.words` what they do not have themselves."""
     table = tomllib.loads((Path(__file__).parent / "words" / f"{language}.toml").read_text(encoding="utf-8"))
     general = catalogue(language)
-    return Catalogue(general.tag, {**general.sentences, **dict(_flat(table))})
+    return Catalogue(general.tag, {**general.sentences, **dict(flat(table))})
 
 
 def chosen(wish: str, accepted: str) -> Language:
@@ -37,13 +35,3 @@ def chosen(wish: str, accepted: str) -> Language:
         if weight < 0 and tag in LANGUAGES:
             return tag
     return "en"
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found += _flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, str(value)))
-    return found

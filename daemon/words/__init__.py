@@ -65,14 +65,15 @@ def catalogue(language: Language) -> Catalogue:
     """The sentences of *language*."""
     file = resources.files(__name__).joinpath(f"{language}.toml")
     table = tomllib.loads(file.read_text(encoding="utf-8"))
-    return Catalogue(str(table.pop("tag")), dict(_flat(table)))
+    return Catalogue(str(table.pop("tag")), dict(flat(table)))
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The sentences of a file of words, each under its whole key: tables and key with dots between."""
     found: list[tuple[str, str]] = []
     for key, value in table.items():
         if isinstance(value, dict):
-            found += _flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
+            found += flat(cast("dict[str, Any]", value), f"{prefix}{key}.")
         else:
             found.append((prefix + key, str(value)))
     return found
